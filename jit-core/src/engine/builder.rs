@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use super::Jit;
 use super::contain::{self, Rules};
-use super::core::{Core, Tenant};
+use super::core::Core;
 use super::error::JitError;
 use super::pump::Pump;
 use super::tasks::Tasks;
+use super::tenant::Tenant;
 use crate::alike::{Known, is_disguise};
 use crate::approver::Approver;
 use crate::audit::{AuditSink, SigningKey};

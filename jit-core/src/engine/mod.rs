@@ -1,6 +1,5 @@
 //! The engine: the commands that people give, and the pump that carries them out.
 
-mod apply;
 mod ask;
 mod builder;
 mod commands;
@@ -8,18 +7,16 @@ mod contain;
 mod core;
 mod error;
 mod events;
+mod factors;
 mod notices;
-mod people;
-mod prove;
 mod pump;
-pub(crate) mod records;
+pub(crate) mod repository;
+mod rules;
 #[cfg(feature = "testkit")]
 pub(crate) mod simulated;
-mod stops;
 mod tasks;
-mod unit_of_work;
+mod tenant;
 mod view;
-mod who;
 
 use std::sync::Arc;
 

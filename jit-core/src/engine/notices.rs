@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::core::Tenant;
+use super::tenant::Tenant;
 use crate::actor::Actor;
 use crate::audit_event::{AuditEvent, Detail, EventKind, stamp};
 use crate::clock::to_std;
@@ -28,7 +28,7 @@ pub(super) fn grantees<'s>(settings: &'s Tenant, access: Option<&Access>, what: 
 pub(super) fn fields(
     settings: &Tenant,
     access: Option<&Access>,
-    fact: &AuditEvent,
+    audit_event: &AuditEvent,
     actor: Option<&Actor>,
 ) -> BTreeMap<String, String> {
     let mut fields = BTreeMap::new();
@@ -37,7 +37,7 @@ pub(super) fn fields(
             fields.insert(name.to_owned(), text);
         }
     };
-    for (name, detail) in &fact.details {
+    for (name, detail) in &audit_event.details {
         if let Some(text) = words(detail) {
             put(name, text);
         }
@@ -58,12 +58,12 @@ pub(super) fn fields(
         put("rule", access.approval().plan().rule.to_string());
         put("duration", humantime::format_duration(to_std(request.duration)).to_string());
         put("awaits", access.pending_on().join(", "));
-        if let Some(extension) = access.extension().filter(|_| asks(fact)) {
+        if let Some(extension) = access.extension().filter(|_| asks(audit_event)) {
             // the notice shows what is asked now, not the first request
             put("reason", extension.reason.clone());
             put("duration", format!("{} more", humantime::format_duration(to_std(extension.longer))));
         }
-        if asks(fact) && !access.pending_on().is_empty() {
+        if asks(audit_event) && !access.pending_on().is_empty() {
             put("approve", format!("jit approve {} --question {}", access.id(), access.decidable().question()));
         }
         let granting = match access.grant() {
@@ -78,9 +78,9 @@ pub(super) fn fields(
 }
 
 /// Checks whether the event asks people for a decision.
-fn asks(fact: &AuditEvent) -> bool {
+fn asks(audit_event: &AuditEvent) -> bool {
     matches!(
-        fact.what,
+        audit_event.what,
         EventKind::Requested | EventKind::Reminder | EventKind::Escalated | EventKind::ExtensionRequested
     )
 }

@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 
 use crate::clock::{Entropy, Time, after};
 use crate::database::{Granted, Identity, Membership, MembershipScope, ObjectId, Seen};
-use crate::engine::records::{write_access, write_holding};
+use crate::engine::repository::records::{write_access, write_holding};
 use crate::id::{AccessId, Principal, RealmId, RuleName, TargetName, TenantId};
 use crate::model::access::{Access, Event};
 use crate::model::approval::{Handling, Limits, Parties, Plan};

@@ -4,9 +4,9 @@ use crate::approver::{Callback, CallbackRefused};
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::engine::Jit;
 use crate::engine::error::JitError;
-use crate::engine::pump::outside::review;
-use crate::engine::records::{ReviewRecord, body, review_key};
-use crate::engine::unit_of_work::UnitOfWork;
+use crate::engine::pump::questions::review;
+use crate::engine::repository::records::{ReviewRecord, body, review_key};
+use crate::engine::repository::unit_of_work::UnitOfWork;
 use crate::engine::view::AccessView;
 use crate::model::access::Refusal;
 
@@ -19,6 +19,7 @@ impl Jit {
     /// [`JitError::NotFound`] for a token that is not pending any more or never was,
     /// [`JitError::Refused`] if it is too late, [`JitError::NotAllowed`] if the answer is not
     /// authentic, which is logged.
+    #[tracing::instrument(skip_all, fields(tenant = %self.tenant, access = tracing::field::Empty))]
     pub async fn callback(&self, callback: &Callback) -> Result<AccessView, JitError> {
         let core = &self.core;
         let settings = core.tenant(&self.tenant)?;
@@ -34,6 +35,7 @@ impl Jit {
         };
         let record = record.ok_or_else(gone)?;
         let question: ReviewRecord = body(&record)?;
+        tracing::Span::current().record("access", tracing::field::display(question.access));
         let approver = settings.approvers.get(&question.approver).ok_or_else(gone)?;
         let now = core.store.now().await?;
         let access = core.load(&self.tenant, question.access, now).await?.access;
@@ -46,12 +48,12 @@ impl Jit {
             }
             Ok(reply) => core.answered(&record, &question, reply, None).await?,
             Err(refused) => {
-                let fact = AuditEvent::new(EventKind::DecisionRefused)
+                let audit_event = AuditEvent::new(EventKind::DecisionRefused)
                     .with("approver", question.approver.as_str())
                     .with("tried", "callback")
                     .with("why", refused.to_string());
                 let mut unit_of_work = UnitOfWork::new(core, &self.tenant, &settings, None, now);
-                unit_of_work.about(&access, &[fact])?;
+                unit_of_work.about(&access, &[audit_event])?;
                 unit_of_work.commit().await?;
                 return Err(not_believed(&question, &refused));
             }

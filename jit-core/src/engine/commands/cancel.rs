@@ -3,9 +3,9 @@
 use super::is_party;
 use crate::actor::Actor;
 use crate::engine::Jit;
-use crate::engine::apply::Beside;
-use crate::engine::core::TRIES;
 use crate::engine::error::JitError;
+use crate::engine::repository::apply::Beside;
+use crate::engine::repository::attempt::until_committed;
 use crate::engine::view::AccessView;
 use crate::id::AccessId;
 use crate::model::access::Event;
@@ -15,10 +15,11 @@ impl Jit {
     ///
     /// # Errors
     /// [`JitError::NotAllowed`] to others; [`JitError::Refused`] if it is granted or over already.
+    #[tracing::instrument(skip_all, fields(tenant = %self.tenant, access = %id))]
     pub async fn cancel(&self, actor: &Actor, id: AccessId, why: &str) -> Result<AccessView, JitError> {
         let settings = self.settings_for(actor)?;
         self.words(&settings, actor, "reason", why).await?;
-        for _ in 0..TRIES {
+        until_committed!(async {
             let loaded = self.load(&settings, actor, id).await?;
             let access = &loaded.access;
             if !is_party(actor, access) {
@@ -31,10 +32,7 @@ impl Jit {
             }
             let why = if why.is_empty() { "taken back" } else { why };
             let event = Event::Cancel { by: actor.principal.clone(), why: why.to_owned() };
-            if let Some(view) = self.try_on(actor, &settings, &loaded, event, Beside::default()).await? {
-                return Ok(view);
-            }
-        }
-        Err(JitError::Busy)
+            self.try_on(actor, &settings, &loaded, event, Beside::default()).await
+        })
     }
 }

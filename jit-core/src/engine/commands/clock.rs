@@ -4,7 +4,7 @@ use crate::actor::Actor;
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::engine::Jit;
 use crate::engine::error::JitError;
-use crate::engine::unit_of_work::UnitOfWork;
+use crate::engine::repository::unit_of_work::UnitOfWork;
 use crate::policy::Action;
 use crate::store::ClockState;
 
@@ -22,6 +22,7 @@ impl Jit {
     ///
     /// # Errors
     /// [`JitError::NotAllowed`] if no `[[may]]` rule allows it.
+    #[tracing::instrument(skip_all, fields(tenant = %self.tenant))]
     pub async fn accept_clock(&self, actor: &Actor) -> Result<(), JitError> {
         let settings = self.acting(actor).await?.settings;
         self.core.permit(&settings, actor, Action::Clock, None, None).await?;
@@ -29,11 +30,11 @@ impl Jit {
         self.core.store.accept_clock().await?;
         let now = self.core.store.now().await?;
         let mut unit_of_work = UnitOfWork::new(&self.core, &self.tenant, &settings, Some(actor), now);
-        let fact = AuditEvent::new(EventKind::ClockAccepted);
-        unit_of_work.fact(match state {
-            ClockState::Doubtful { mark, wall } => fact.with("mark", mark).with("wall", wall),
-            ClockState::Stepped { by } => fact.with("stepped_seconds", by),
-            ClockState::Good => fact,
+        let audit_event = AuditEvent::new(EventKind::ClockAccepted);
+        unit_of_work.audit(match state {
+            ClockState::Doubtful { mark, wall } => audit_event.with("mark", mark).with("wall", wall),
+            ClockState::Stepped { by } => audit_event.with("stepped_seconds", by),
+            ClockState::Good => audit_event,
         });
         unit_of_work.commit().await?;
         Ok(())

@@ -7,18 +7,19 @@ use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::{Time, after, span, to_std};
 use crate::database::{Continuity, Grantor, Identity, Membership, Seen};
 use crate::engine::Jit;
-use crate::engine::apply::loaded;
-use crate::engine::core::{Core, TRIES, Tenant};
+use crate::engine::core::Core;
 use crate::engine::error::JitError;
-use crate::engine::records::{
-    RealmRecord, RoleOwner, TargetRecord, body, body_or_default, expect, put, realm_key, role_owner_key, target_key,
+use crate::engine::repository::attempt::{Attempt, until_committed};
+use crate::engine::repository::records::{
+    RealmRecord, RoleOwner, TargetRecord, body, expect, put, realm_key, role_owner_key,
 };
-use crate::engine::unit_of_work::UnitOfWork;
+use crate::engine::repository::unit_of_work::UnitOfWork;
+use crate::engine::tenant::Tenant;
 use crate::engine::view::AccessView;
 use crate::id::{AccessId, Account, RealmId, TargetName, TenantId};
 use crate::model::access::{Access, Event};
 use crate::model::grant::Grant;
-use crate::model::holding::{ArmedSwitch, Holding, Orphan, Watch};
+use crate::model::holding::{Holding, by_name};
 use crate::policy::Action;
 use crate::store::{Expect, Kind, PageQuery, Record, RecordKey, StoreError};
 
@@ -78,6 +79,7 @@ impl Jit {
     /// [`JitError::NotAllowed`] if no `[[may]]` rule allows it, [`JitError::Database`] if the
     /// target does not answer, [`JitError::TargetRefused`] if another target still leads to the old
     /// server.
+    #[tracing::instrument(skip_all, fields(tenant = %self.tenant, target = %name))]
     pub async fn confirm_same_data(&self, actor: &Actor, name: &TargetName) -> Result<usize, JitError> {
         let settings = self.acting(actor).await?.settings;
         self.core.permit(&settings, actor, Action::Retire, Some(name), None).await?;
@@ -85,7 +87,7 @@ impl Jit {
         if let Some(why) = self.core.runs_elsewhere(&self.tenant, name, &found, false).await? {
             return Err(JitError::TargetRefused { target: name.clone(), why });
         }
-        let fact = AuditEvent::new(EventKind::TargetConfirmed)
+        let audit_event = AuditEvent::new(EventKind::TargetConfirmed)
             .with("target", name.as_str())
             .with("realm", found.realm.as_str())
             .with("incarnation", found.incarnation.as_str())
@@ -94,7 +96,7 @@ impl Jit {
         let confirm = move |record: &mut TargetRecord| {
             *record = TargetRecord { realm: Some(realm.clone()), ..TargetRecord::default() };
         };
-        self.on_target(&settings, actor, name, fact, confirm).await?;
+        self.on_target(&settings, actor, name, audit_event, confirm).await?;
         self.core.looked(&self.tenant, &found.realm).await?;
         self.lanes.confirmed(&self.tenant, &settings, name, &found).await?;
         let elsewhere = self.core.elsewhere(&self.tenant, name, &found.realm).await?;
@@ -109,48 +111,6 @@ impl Jit {
 }
 
 impl Core {
-    /// Returns the accesses through this target that are live, or to be granted, in another realm
-    /// than this one.
-    pub(in crate::engine) async fn elsewhere(
-        &self,
-        tenant: &TenantId,
-        target: &TargetName,
-        realm: &RealmId,
-    ) -> Result<Vec<Access>, StoreError> {
-        let through =
-            |access: &Access| access.realm().is_some_and(|was| was != realm) && access.request().target == *target;
-        self.open_where(tenant, through).await
-    }
-
-    /// Returns the open accesses that satisfy the predicate.
-    pub(in crate::engine) async fn open_where(
-        &self,
-        tenant: &TenantId,
-        wanted: impl Fn(&Access) -> bool + Send,
-    ) -> Result<Vec<Access>, StoreError> {
-        let mut open = Vec::new();
-        let mut after = None;
-        loop {
-            let label = Some(("open".to_owned(), "yes".to_owned()));
-            let ask = PageQuery { tenant: tenant.clone(), kind: Kind::Access, label, after, limit: 1_024 };
-            let page = self.store.page(&ask).await?;
-            let now = self.store.now().await?;
-            for record in &page {
-                match loaded(record, now).map(|loaded| loaded.access) {
-                    Ok(access) if wanted(&access) => open.push(access),
-                    Ok(_) => {}
-                    Err(error) => {
-                        tracing::error!(%error, "an access cannot be read and is skipped: reconcile the target")
-                    }
-                }
-            }
-            after = page.last().map(|record| record.at.key.clone());
-            if after.is_none() {
-                return Ok(open);
-            }
-        }
-    }
-
     /// Moves one access, and its place, to the realm that has its data now. Ids of the old server
     /// mean nothing there, but names do.
     async fn carry(
@@ -162,7 +122,7 @@ impl Core {
         to: &Identity,
     ) -> Result<(), JitError> {
         let tenant = &actor.tenant;
-        for _ in 0..TRIES {
+        until_committed!(async {
             let now = self.store.now().await?;
             let before = self.load(tenant, id, now).await?;
             if let Some(Grant::Granting(granting)) = before.access.grant()
@@ -171,9 +131,11 @@ impl Core {
             {
                 // its statement may be on its way to the old server, and must be known of there
                 self.tasks.pause(to_std(span(now, over))).await;
-                continue;
+                return Ok(Attempt::Overtaken);
             }
-            let Some(from) = before.access.realm().filter(|from| **from != to.realm).cloned() else { return Ok(()) };
+            let Some(from) = before.access.realm().filter(|from| **from != to.realm).cloned() else {
+                return Ok(Attempt::Done(()));
+            };
             let account = before.access.request().account.clone();
             let owner_key = role_owner_key(&to.realm, &before.access.request().role);
             let keys = [place(tenant, &from, &account), place(tenant, &to.realm, &account), owner_key.clone()];
@@ -183,20 +145,7 @@ impl Core {
             let step = before.access.handle(event, now).map_err(|refused| refused.why)?;
             let mut old = held(at(0), tenant, &from, &account)?;
             let mut new = held(at(1), tenant, &to.realm, &account)?;
-            if old.live.remove(&id) {
-                new.live.insert(id);
-            }
-            if let Some(membership) = before.access.grant().and_then(Grant::membership) {
-                let named =
-                    |armed: &mut ArmedSwitch| armed.target == *target && armed.membership.role == membership.role;
-                for armed in old.armed.extract_if(.., named) {
-                    let known = new.armed.iter().any(|other| other.membership.role == armed.membership.role);
-                    if !known {
-                        let membership = by_name(&armed.membership);
-                        new.armed.push(ArmedSwitch { membership, end: None, due: Some(now), ..armed });
-                    }
-                }
-            }
+            old.carry(&mut new, &before.access, target, now);
             let mut unit_of_work = UnitOfWork::new(self, tenant, settings, Some(actor), now);
             match at(2).map(body::<RoleOwner>).transpose()? {
                 None => {
@@ -209,12 +158,8 @@ impl Core {
             }
             unit_of_work.access(&step.access, Expect::Version(before.version), &step.facts)?;
             write_places(&mut unit_of_work, (&old, at(0)), (&new, at(1)), now)?;
-            match unit_of_work.commit().await {
-                Err(StoreError::Conflict { .. }) => {}
-                other => return Ok(other.map(|_| ())?),
-            }
-        }
-        Err(JitError::Busy)
+            Ok(unit_of_work.attempt().await?)
+        })
     }
 
     /// Moves second looks, and memberships to be taken away, in the same way. It moves them from
@@ -256,42 +201,22 @@ impl Core {
         to: &Identity,
     ) -> Result<(), JitError> {
         let tenant = &actor.tenant;
-        for _ in 0..TRIES {
+        until_committed!(async {
             let keys = [place(tenant, from, account), place(tenant, &to.realm, account)];
             let read = self.store.read_all(&keys).await?;
             let at = |place: usize| read.get(place).and_then(Option::as_ref);
-            let Some(mut old) = at(0).map(body::<Holding>).transpose()? else { return Ok(()) };
+            let Some(mut old) = at(0).map(body::<Holding>).transpose()? else {
+                return Ok(Attempt::Done(()));
+            };
             let mut new = held(at(1), tenant, &to.realm, account)?;
             let now = self.store.now().await?;
-            let watched: Vec<Watch> = old.watched.extract_if(.., |watch| watch.target == *target).collect();
-            let orphans: Vec<Orphan> = old.orphans.extract_if(.., |orphan| orphan.target == *target).collect();
-            if watched.is_empty() && orphans.is_empty() {
-                return Ok(());
+            if !old.carry_looks(&mut new, target, now) {
+                return Ok(Attempt::Done(()));
             }
-            let looks =
-                watched.into_iter().map(|watch| Watch { membership: by_name(&watch.membership), next: now, ..watch });
-            new.watched.extend(looks);
-            let taken =
-                orphans.into_iter().map(|one| Orphan { membership: by_name(&one.membership), retry_at: now, ..one });
-            new.orphans.extend(taken);
             let mut unit_of_work = UnitOfWork::new(self, tenant, settings, Some(actor), now);
             write_places(&mut unit_of_work, (&old, at(0)), (&new, at(1)), now)?;
-            match unit_of_work.commit().await {
-                Err(StoreError::Conflict { .. }) => {}
-                other => return Ok(other.map(|_| ())?),
-            }
-        }
-        Err(JitError::Busy)
-    }
-
-    /// Returns the realm that the target is known by, if there is one.
-    pub(in crate::engine) async fn realm_of(
-        &self,
-        tenant: &TenantId,
-        target: &TargetName,
-    ) -> Result<Option<RealmId>, StoreError> {
-        let known: TargetRecord = body_or_default(self.store.read(&target_key(tenant, target)).await?.as_ref())?;
-        Ok(known.realm)
+            Ok(unit_of_work.attempt().await?)
+        })
     }
 }
 
@@ -316,8 +241,4 @@ fn write_places(
     let due = was.and_then(|record| record.schedule.as_ref()).map(|schedule| schedule.due);
     unit_of_work.holding(old, expect(was), due)?;
     unit_of_work.holding(new, expect(is), Some(now))
-}
-
-fn by_name(membership: &Membership) -> Membership {
-    Membership { account_id: None, role_id: None, ..membership.clone() }
 }

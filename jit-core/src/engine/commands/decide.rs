@@ -2,11 +2,12 @@
 
 use crate::actor::Actor;
 use crate::engine::Jit;
-use crate::engine::apply::Beside;
 use crate::engine::ask::About;
-use crate::engine::core::{TRIES, Tenant};
 use crate::engine::error::JitError;
-use crate::engine::stops::{InForce, StopsNow};
+use crate::engine::repository::apply::Beside;
+use crate::engine::repository::attempt::until_committed;
+use crate::engine::rules::stops::{InForce, StopsNow};
+use crate::engine::tenant::Tenant;
 use crate::engine::view::AccessView;
 use crate::model::access::Event;
 use crate::model::approval::{Approval, Confirmation, Decision, DecisionRefused, InPlaceOf, Verdict};
@@ -50,9 +51,11 @@ impl Jit {
     /// # Errors
     /// [`JitError::FactorRefused`] if it proves nothing, [`JitError::Refused`] if no proof is
     /// expected of the actor; [`JitError::NotFound`].
+    #[tracing::instrument(skip_all, fields(tenant = %self.tenant, access = tracing::field::Empty))]
     pub async fn confirm(&self, actor: &Actor, about: impl Into<About> + Send) -> Result<AccessView, JitError> {
         let mut about = about.into();
-        for _ in 0..TRIES {
+        tracing::Span::current().record("access", tracing::field::display(about.access));
+        until_committed!(async {
             let InForce { settings, guards, .. } = self.acting(actor).await?;
             let loaded = self.load(&settings, actor, about.access).await?;
             let access = &loaded.access;
@@ -67,16 +70,14 @@ impl Jit {
             let (by, proven) = (actor.principal.clone(), proof.proven);
             let event = Event::Confirm(Confirmation { question, by, at: now, proven });
             let beside = Beside { writes: proof.writes, guards, ..Beside::default() };
-            if let Some(view) = self.try_on(actor, &settings, &loaded, event, beside).await? {
-                return Ok(view);
-            }
-        }
-        Err(JitError::Busy)
+            self.try_on(actor, &settings, &loaded, event, beside).await
+        })
     }
 
+    #[tracing::instrument(skip_all, fields(tenant = %self.tenant, access = %about.access))]
     async fn decide(&self, actor: &Actor, about: About, verdict: Verdict, note: &str) -> Result<AccessView, JitError> {
         let mut about = about;
-        for _ in 0..TRIES {
+        until_committed!(async {
             let InForce { settings, stops, mut guards } = self.acting(actor).await?;
             self.words(&settings, actor, "note", note).await?;
             let loaded = self.load(&settings, actor, about.access).await?;
@@ -117,11 +118,8 @@ impl Jit {
                 (decision.proven, writes) = (Some(proof.proven), proof.writes);
             }
             let beside = Beside { writes, guards, ..Beside::default() };
-            if let Some(view) = self.try_on(actor, &settings, &loaded, Event::Decide(decision), beside).await? {
-                return Ok(view);
-            }
-        }
-        Err(JitError::Busy)
+            self.try_on(actor, &settings, &loaded, Event::Decide(decision), beside).await
+        })
     }
 
     /// Returns the decision as it counts. It is the actor's own, or that of somebody who is away if

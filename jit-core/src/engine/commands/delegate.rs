@@ -6,13 +6,15 @@ use crate::actor::Actor;
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::{Time, after, span};
 use crate::engine::Jit;
-use crate::engine::core::{Core, TRIES};
 use crate::engine::error::JitError;
-use crate::engine::records::{Delegation, Delegations, body, delegated_label, delegation_key, encode, expect, guard};
-use crate::engine::stops::InForce;
-use crate::engine::unit_of_work::UnitOfWork;
-use crate::id::{Principal, TenantId};
-use crate::store::{Kind, PageQuery, StoreError, Write, Writing};
+use crate::engine::repository::attempt::until_committed;
+use crate::engine::repository::records::{
+    Delegation, Delegations, body, delegated_label, delegation_key, encode, expect,
+};
+use crate::engine::repository::unit_of_work::UnitOfWork;
+use crate::engine::rules::stops::InForce;
+use crate::id::Principal;
+use crate::store::{Write, Writing};
 
 /// Longest time away. A person who is away for longer hands their work over for good.
 const LONGEST: TimeDelta = TimeDelta::days(90);
@@ -28,6 +30,7 @@ impl Jit {
     /// # Errors
     /// [`JitError::Invalid`] if it ends in the past, ends after more than 90 days, or goes to the
     /// actors themselves; [`JitError::NotFound`] if the directory does not know the delegate.
+    #[tracing::instrument(skip_all, fields(tenant = %self.tenant))]
     pub async fn delegate(&self, actor: &Actor, to: &Principal, until: Time) -> Result<(), JitError> {
         let settings = self.acting(actor).await?.settings;
         let human = settings.person(&actor.principal).await?.human;
@@ -53,9 +56,9 @@ impl Jit {
         if let Some(why) = wrong {
             return self.core.refuse(&settings, actor, None, JitError::invalid(why)).await;
         }
-        let fact = AuditEvent::new(EventKind::Delegated).with("to", to.as_str()).with("until", until);
+        let audit_event = AuditEvent::new(EventKind::Delegated).with("to", to.as_str()).with("until", until);
         let given = Delegation { to: to.clone(), since: now, until, taken_back: false };
-        self.delegations(actor, fact, |earlier| {
+        self.delegations(actor, audit_event, |earlier| {
             for one in earlier.iter_mut().filter(|one| one.until > now) {
                 one.until = now;
             }
@@ -70,6 +73,7 @@ impl Jit {
     ///
     /// # Errors
     /// [`JitError::NotFound`] if none is in force.
+    #[tracing::instrument(skip_all, fields(tenant = %self.tenant))]
     pub async fn end_delegation(&self, actor: &Actor) -> Result<(), JitError> {
         let now = self.core.store.now().await?;
         self.delegations(actor, AuditEvent::new(EventKind::DelegationEnded), |earlier| {
@@ -83,11 +87,11 @@ impl Jit {
     async fn delegations(
         &self,
         actor: &Actor,
-        fact: AuditEvent,
+        audit_event: AuditEvent,
         change: impl Fn(&mut Vec<Delegation>) -> bool + Send,
     ) -> Result<(), JitError> {
         let at = delegation_key(&self.tenant, &actor.principal);
-        for _ in 0..TRIES {
+        until_committed!(async {
             let InForce { settings, guards, .. } = self.acting(actor).await?;
             let now = self.core.store.now().await?;
             let record = self.core.store.read(&at).await?;
@@ -105,46 +109,8 @@ impl Jit {
             let mut unit_of_work = UnitOfWork::new(&self.core, &self.tenant, &settings, Some(actor), now);
             unit_of_work.change.writes.extend(guards);
             unit_of_work.change.writes.push(Write { at: at.clone(), expect: expect(record.as_ref()), what });
-            unit_of_work.fact(fact.clone());
-            match unit_of_work.commit().await {
-                Err(StoreError::Conflict { .. }) => {}
-                other => return Ok(other.map(|_| ())?),
-            }
-        }
-        Err(JitError::Busy)
-    }
-}
-
-impl Core {
-    /// Returns what this person delegated, and a guard of the record as it was read.
-    pub(in crate::engine) async fn delegation(
-        &self,
-        tenant: &TenantId,
-        of: &Principal,
-    ) -> Result<(Option<Delegations>, Write), StoreError> {
-        let at = delegation_key(tenant, of);
-        let record = self.store.read(&at).await?;
-        let given = record.as_ref().map(body).transpose()?;
-        Ok((given, guard(at, record.as_ref())))
-    }
-
-    /// Returns the people in whose place this person can decide at this time, in the order of their
-    /// names. Each comes with a guard of the delegation as it was read.
-    pub(in crate::engine) async fn delegators(
-        &self,
-        tenant: &TenantId,
-        to: &Principal,
-        at: Time,
-    ) -> Result<Vec<(Principal, Write)>, StoreError> {
-        let label = Some(delegated_label(to));
-        let ask = PageQuery { tenant: tenant.clone(), kind: Kind::Delegation, label, after: None, limit: 512 };
-        let mut all = Vec::new();
-        for record in self.store.page(&ask).await? {
-            let given: Delegations = body(&record)?;
-            if given.cover(to, at) {
-                all.push((given.of, guard(record.at.clone(), Some(&record))));
-            }
-        }
-        Ok(all)
+            unit_of_work.audit(audit_event.clone());
+            Ok(unit_of_work.attempt().await?)
+        })
     }
 }

@@ -5,10 +5,10 @@ use chrono::TimeDelta;
 use super::is_party;
 use crate::actor::Actor;
 use crate::engine::Jit;
-use crate::engine::apply::Beside;
-use crate::engine::core::TRIES;
 use crate::engine::error::JitError;
-use crate::engine::stops::InForce;
+use crate::engine::repository::apply::Beside;
+use crate::engine::repository::attempt::until_committed;
+use crate::engine::rules::stops::InForce;
 use crate::engine::view::AccessView;
 use crate::id::{AccessId, QuestionId};
 use crate::model::access::{Event, Extend};
@@ -21,6 +21,7 @@ impl Jit {
     /// # Errors
     /// [`JitError::Denied`] if policy says no, [`JitError::Refused`] if the window is not open or
     /// would become too long, [`JitError::NotAllowed`] to all but its requester and grantee.
+    #[tracing::instrument(skip_all, fields(tenant = %self.tenant, access = %id))]
     pub async fn extend(
         &self,
         actor: &Actor,
@@ -28,7 +29,7 @@ impl Jit {
         longer: TimeDelta,
         reason: &str,
     ) -> Result<AccessView, JitError> {
-        for _ in 0..TRIES {
+        until_committed!(async {
             let InForce { settings, stops, guards } = self.acting(actor).await?;
             self.words(&settings, actor, "reason", reason).await?;
             let loaded = self.load(&settings, actor, id).await?;
@@ -58,10 +59,7 @@ impl Jit {
                 }
             };
             let beside = Beside { guards, ..Beside::default() };
-            if let Some(view) = self.try_on(actor, &settings, &loaded, event, beside).await? {
-                return Ok(view);
-            }
-        }
-        Err(JitError::Busy)
+            self.try_on(actor, &settings, &loaded, event, beside).await
+        })
     }
 }

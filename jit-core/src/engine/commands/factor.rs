@@ -4,10 +4,10 @@ use crate::actor::Actor;
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::engine::Jit;
 use crate::engine::error::JitError;
-use crate::engine::prove::no_factor;
-use crate::engine::records::{factor_key, put_bytes};
-use crate::engine::stops::InForce;
-use crate::engine::unit_of_work::UnitOfWork;
+use crate::engine::factors::no_factor;
+use crate::engine::repository::records::{factor_key, put_bytes};
+use crate::engine::repository::unit_of_work::UnitOfWork;
+use crate::engine::rules::stops::InForce;
 use crate::id::{FactorName, Principal};
 use crate::mfa::{Challenge, Enrolment};
 use crate::policy::Action;
@@ -23,6 +23,7 @@ impl Jit {
     /// # Errors
     /// [`JitError::FactorRefused`], [`JitError::NotFound`] if there is no such factor;
     /// [`JitError::Invalid`] if it is not set up here.
+    #[tracing::instrument(skip_all, fields(tenant = %self.tenant))]
     pub async fn enrol_factor(&self, actor: &Actor, name: &FactorName) -> Result<Enrolment, JitError> {
         let InForce { settings, guards, .. } = self.acting(actor).await?;
         let factor = settings.factors.get(name).ok_or_else(|| no_factor(&settings, name))?;
@@ -49,7 +50,7 @@ impl Jit {
         let mut unit_of_work = UnitOfWork::new(&self.core, &self.tenant, &settings, Some(actor), now);
         unit_of_work.change.writes.extend(guards);
         unit_of_work.change.writes.push(put_bytes(key, record.as_ref(), enrolment.keep.clone()));
-        unit_of_work.fact(AuditEvent::new(EventKind::EnrolmentBegun).with("factor", name.as_str()));
+        unit_of_work.audit(AuditEvent::new(EventKind::EnrolmentBegun).with("factor", name.as_str()));
         unit_of_work.commit().await?;
         Ok(enrolment)
     }
@@ -58,6 +59,7 @@ impl Jit {
     ///
     /// # Errors
     /// [`JitError::FactorRefused`] if the response is wrong.
+    #[tracing::instrument(skip_all, fields(tenant = %self.tenant))]
     pub async fn confirm_factor(&self, actor: &Actor) -> Result<(), JitError> {
         let InForce { settings, guards, .. } = self.acting(actor).await?;
         let Some(response) = &actor.response else {
@@ -68,7 +70,7 @@ impl Jit {
         let mut unit_of_work = UnitOfWork::new(&self.core, &self.tenant, &settings, Some(actor), now);
         unit_of_work.change.writes.extend(guards);
         unit_of_work.change.writes.extend(proof.writes);
-        unit_of_work.fact(AuditEvent::new(EventKind::Enrolled).with("factor", response.factor.as_str()));
+        unit_of_work.audit(AuditEvent::new(EventKind::Enrolled).with("factor", response.factor.as_str()));
         unit_of_work.commit().await?;
         Ok(())
     }
@@ -78,6 +80,7 @@ impl Jit {
     ///
     /// # Errors
     /// [`JitError::NotAllowed`] to others; [`JitError::NotFound`] if the person has none.
+    #[tracing::instrument(skip_all, fields(tenant = %self.tenant))]
     pub async fn remove_factor(&self, actor: &Actor, name: &FactorName, of: &Principal) -> Result<(), JitError> {
         let InForce { settings, guards, .. } = self.acting(actor).await?;
         self.core.permit(&settings, actor, Action::Mfa, None, None).await?;
@@ -90,7 +93,7 @@ impl Jit {
         unit_of_work.change.writes.extend(guards);
         unit_of_work.change.writes.push(Write::deleting(&record));
         unit_of_work
-            .fact(AuditEvent::new(EventKind::EnrolmentEnded).with("factor", name.as_str()).with("of", of.as_str()));
+            .audit(AuditEvent::new(EventKind::EnrolmentEnded).with("factor", name.as_str()).with("of", of.as_str()));
         unit_of_work.commit().await?;
         Ok(())
     }

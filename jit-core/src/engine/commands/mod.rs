@@ -9,8 +9,8 @@ mod decide;
 mod delegate;
 mod extend;
 mod factor;
-mod look;
 mod policy;
+mod query;
 mod reconcile;
 mod release;
 mod request;
@@ -25,10 +25,12 @@ pub use reconcile::{Drift, Reconcile};
 pub use target::TargetReport;
 
 use super::Jit;
-use super::apply::{Applied, Beside, Loaded};
-use super::core::Tenant;
 use super::error::JitError;
-use super::stops::InForce;
+use super::repository::Loaded;
+use super::repository::apply::Beside;
+use super::repository::attempt::Attempt;
+use super::rules::stops::InForce;
+use super::tenant::Tenant;
 use super::view::AccessView;
 use crate::actor::{Actor, Evidence};
 use crate::id::AccessId;
@@ -91,8 +93,7 @@ impl Jit {
         }
     }
 
-    /// Applies the event to the access. Returns `None` if somebody else was in the way: read and
-    /// judge again.
+    /// Tries to apply the event to the access.
     async fn try_on(
         &self,
         actor: &Actor,
@@ -100,14 +101,12 @@ impl Jit {
         loaded: &Loaded,
         event: Event,
         beside: Beside,
-    ) -> Result<Option<AccessView>, JitError> {
+    ) -> Result<Attempt<AccessView>, JitError> {
         match self.core.apply(settings, Some(actor), loaded, event, beside).await {
-            Ok(Applied::Done(view)) => Ok(Some(*view)),
-            Ok(Applied::Conflict) => Ok(None),
             Err(error @ JitError::TargetRefused { .. }) => {
                 self.core.refuse(settings, actor, Some(&loaded.access), error).await
             }
-            Err(error) => Err(error),
+            other => other,
         }
     }
 }

@@ -7,10 +7,11 @@ use sha2::{Digest as _, Sha256};
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::engine::Jit;
 use crate::engine::contain::Rules;
-use crate::engine::core::{Core, Tenant};
+use crate::engine::core::Core;
 use crate::engine::error::JitError;
-use crate::engine::records::{PolicySeen, body_or_default, policy_key, put};
-use crate::engine::unit_of_work::UnitOfWork;
+use crate::engine::repository::records::{PolicySeen, body_or_default, policy_key, put};
+use crate::engine::repository::unit_of_work::UnitOfWork;
+use crate::engine::tenant::Tenant;
 use crate::hex::hex;
 use crate::id::TenantId;
 use crate::policy::Policy;
@@ -27,6 +28,7 @@ impl Jit {
     /// [`JitError::Invalid`] if the policy names something that is not configured: the old one
     /// stays in force. [`JitError::Store`] if the change cannot be recorded; the new policy is in
     /// force all the same.
+    #[tracing::instrument(skip_all, fields(tenant = %self.tenant))]
     pub async fn reload_policy(&self, policy: impl Policy) -> Result<(), JitError> {
         let policy = Rules::new(Arc::new(policy), &self.core.tasks).await?;
         self.core.tenant(&self.tenant)?.validate_rules(&policy)?;
@@ -57,7 +59,7 @@ impl Core {
         let now = self.store.now().await?;
         let mut unit_of_work = UnitOfWork::new(self, tenant, settings, None, now);
         let was = (!known.hash.is_empty()).then_some(known.hash.as_str());
-        unit_of_work.fact(AuditEvent::new(EventKind::PolicyChanged).with("policy", hash.as_str()).maybe("was", was));
+        unit_of_work.audit(AuditEvent::new(EventKind::PolicyChanged).with("policy", hash.as_str()).maybe("was", was));
         let sweep = was.map(|_| Schedule { lane: Lane::desk(), due: now, serial: format!("policy:{tenant}") });
         unit_of_work.change.writes.push(put(key, record.as_ref(), &PolicySeen { hash, ..known }, sweep)?);
         match unit_of_work.commit().await {
@@ -84,7 +86,7 @@ impl Core {
         }
         let now = self.store.now().await?;
         let mut unit_of_work = UnitOfWork::new(self, tenant, settings, None, now);
-        unit_of_work.fact(AuditEvent::new(EventKind::DirectoryChanged).with("directory", directory.as_str()));
+        unit_of_work.audit(AuditEvent::new(EventKind::DirectoryChanged).with("directory", directory.as_str()));
         let sweep = Schedule { lane: Lane::desk(), due: now, serial: format!("policy:{tenant}") };
         let next = PolicySeen { directory: Some(directory), ..known };
         unit_of_work.change.writes.push(put(key, record.as_ref(), &next, Some(sweep))?);

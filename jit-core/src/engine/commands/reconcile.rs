@@ -8,18 +8,20 @@ use crate::actor::Actor;
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::database::{Database, DatabaseError, Grantor, Holder, Identity, Membership, OfTheBroker};
 use crate::engine::Jit;
-use crate::engine::apply::loaded;
-use crate::engine::core::{Core, TRIES, Tenant};
+use crate::engine::core::Core;
 use crate::engine::error::JitError;
-use crate::engine::records::{TargetRecord, body, body_or_default, expect, target_key};
-use crate::engine::unit_of_work::UnitOfWork;
-use crate::engine::who::Who;
+use crate::engine::repository::attempt::{Attempt, until_committed};
+use crate::engine::repository::loaded;
+use crate::engine::repository::records::{TargetRecord, body, body_or_default, expect, target_key};
+use crate::engine::repository::unit_of_work::UnitOfWork;
+use crate::engine::rules::servers::Who;
+use crate::engine::tenant::Tenant;
 use crate::id::{AccessId, Account, RealmId, RoleName, StoreId, TargetName};
 use crate::model::access::{Access, Event};
 use crate::model::grant::{Cause, Grant};
-use crate::model::holding::{Holding, Orphan};
+use crate::model::holding::Holding;
 use crate::policy::Action;
-use crate::store::{Kind, PageQuery, RecordKey, StoreError};
+use crate::store::{Kind, PageQuery, RecordKey};
 
 /// Number of memberships that one call looks at.
 const AT_ONCE: usize = 1_000;
@@ -91,6 +93,7 @@ impl Jit {
     /// # Errors
     /// [`JitError::NotAllowed`] if no `[[may]]` rule allows it, [`JitError::Database`] if the
     /// target does not answer.
+    #[tracing::instrument(skip_all, fields(tenant = %self.tenant, target = %target, realm = tracing::field::Empty))]
     pub async fn reconcile(&self, actor: &Actor, target: &TargetName, mode: Reconcile) -> Result<Vec<Drift>, JitError> {
         let settings = self.acting(actor).await?.settings;
         self.core.permit(&settings, actor, Action::Reconcile, Some(target), None).await?;
@@ -99,6 +102,7 @@ impl Jit {
         let known: TargetRecord =
             body_or_default(self.core.store.read(&target_key(&self.tenant, target)).await?.as_ref())?;
         let realm = known.realm.unwrap_or_else(|| identity.realm.clone());
+        tracing::Span::current().record("realm", realm.as_str());
         if realm != identity.realm {
             let why = format!("it was `{realm}` and answers as `{}`", identity.realm);
             return Err(JitError::TargetRefused { target: target.clone(), why });
@@ -140,7 +144,7 @@ impl Jit {
         }
         let now = self.core.store.now().await?;
         let mut unit_of_work = UnitOfWork::new(&self.core, &self.tenant, &settings, Some(actor), now);
-        unit_of_work.fact(
+        unit_of_work.audit(
             AuditEvent::new(EventKind::Reconciled)
                 .with("target", target.as_str())
                 .with("found", drifts.iter().map(|(drift, _)| told(drift)).collect::<Vec<String>>())
@@ -216,7 +220,7 @@ impl Core {
         holder: &Holder,
     ) -> Result<(), JitError> {
         let tenant = &actor.tenant;
-        for _ in 0..TRIES {
+        until_committed!(async {
             let at = RecordKey::new(tenant, Kind::Holding, Holding::key(realm, &holder.account));
             let record = self.store.read(&at).await?;
             let mut holding: Holding = match &record {
@@ -224,13 +228,11 @@ impl Core {
                 None => Holding::new(tenant.clone(), realm.clone(), holder.account.clone()),
             };
             let now = self.store.now().await?;
-            let membership = subject_of(holder);
-            if holding.orphans.iter().any(|orphan| orphan.membership == membership) {
-                return Ok(());
+            if !holding.order_away(target.clone(), subject_of(holder), now) {
+                return Ok(Attempt::Done(()));
             }
-            holding.orphans.push(Orphan { target: target.clone(), membership, retry_at: now });
             let mut unit_of_work = UnitOfWork::new(self, tenant, settings, Some(actor), now);
-            unit_of_work.fact(
+            unit_of_work.audit(
                 AuditEvent::new(EventKind::Revoking)
                     .with("orphaned", true)
                     .with("target", target.as_str())
@@ -238,12 +240,8 @@ impl Core {
                     .with("role", holder.role.as_str()),
             );
             unit_of_work.holding(&holding, expect(record.as_ref()), Some(now))?;
-            match unit_of_work.commit().await {
-                Err(StoreError::Conflict { .. }) => {}
-                other => return Ok(other.map(|_| ())?),
-            }
-        }
-        Err(JitError::Busy)
+            Ok(unit_of_work.attempt().await?)
+        })
     }
 }
 

@@ -3,9 +3,9 @@
 use super::is_party;
 use crate::actor::Actor;
 use crate::engine::Jit;
-use crate::engine::apply::Beside;
-use crate::engine::core::TRIES;
 use crate::engine::error::JitError;
+use crate::engine::repository::apply::Beside;
+use crate::engine::repository::attempt::until_committed;
 use crate::engine::view::AccessView;
 use crate::id::AccessId;
 use crate::model::access::Event;
@@ -16,9 +16,10 @@ impl Jit {
     ///
     /// # Errors
     /// [`JitError::NotAllowed`] to others; [`JitError::Refused`] if there is nothing to give back.
+    #[tracing::instrument(skip_all, fields(tenant = %self.tenant, access = %id))]
     pub async fn release(&self, actor: &Actor, id: AccessId) -> Result<AccessView, JitError> {
         let settings = self.settings_for(actor)?;
-        for _ in 0..TRIES {
+        until_committed!(async {
             let loaded = self.load(&settings, actor, id).await?;
             let access = &loaded.access;
             if !is_party(actor, access) {
@@ -30,10 +31,7 @@ impl Jit {
                 return self.core.refuse(&settings, actor, Some(access), error).await;
             }
             let event = Event::End { cause: Cause::Released, by: Some(actor.principal.clone()), why: None };
-            if let Some(view) = self.try_on(actor, &settings, &loaded, event, Beside::default()).await? {
-                return Ok(view);
-            }
-        }
-        Err(JitError::Busy)
+            self.try_on(actor, &settings, &loaded, event, Beside::default()).await
+        })
     }
 }

@@ -7,26 +7,25 @@ use chrono::TimeDelta;
 use crate::actor::Actor;
 use crate::alike::{Known, refusal};
 use crate::audit_event::{AuditEvent, EventKind};
-use crate::clock::Time;
 use crate::database::{Capabilities, DeadMansSwitch, Membership};
 use crate::engine::Jit;
-use crate::engine::apply::loaded;
 use crate::engine::ask::AccessRequest;
-use crate::engine::core::{Core, TRIES, Tenant};
+use crate::engine::core::Core;
 use crate::engine::error::JitError;
-use crate::engine::records::{
-    AskedBefore, LastEmergency, TargetRecord, access_key, ask_key, body, body_or_default, emergency_key, guard, put,
-    stops_key, target_key,
+use crate::engine::repository::attempt::{Attempt, retry};
+use crate::engine::repository::records::{
+    AskedBefore, LastEmergency, TargetRecord, ask_key, body, body_or_default, emergency_key, guard, put, stops_key,
+    target_key,
 };
-use crate::engine::unit_of_work::UnitOfWork;
+use crate::engine::repository::unit_of_work::UnitOfWork;
+use crate::engine::tenant::Tenant;
 use crate::engine::view::AccessView;
 use crate::id::{AccessId, LONGEST_ID, RealmId, RoleName, TargetName};
 use crate::model::access::{Access, Event};
 use crate::model::approval::{Confirmation, Parties};
-use crate::model::holding::Holding;
 use crate::model::request::Request;
 use crate::policy::{DeadMansSwitchPolicy, Ruling};
-use crate::store::{ClockState, Expect, Kind, Record, RecordKey, StoreError};
+use crate::store::{ClockState, Expect, Record, RecordKey};
 use crate::text::{LONGEST_NOTE, LONGEST_TICKET, taken};
 
 /// Time for which a request waits for the target to report standing memberships. What it does not
@@ -41,6 +40,7 @@ impl Jit {
     /// [`JitError::Denied`] by policy, [`JitError::Standing`] if the role is held already,
     /// [`JitError::Stopped`] during an emergency stop, [`JitError::NotFound`] and
     /// [`JitError::Invalid`] for arguments that make no sense. Refusals are logged.
+    #[tracing::instrument(skip_all, fields(tenant = %self.tenant, access = tracing::field::Empty))]
     pub async fn request(&self, actor: &Actor, ask: AccessRequest) -> Result<AccessView, JitError> {
         let settings = self.settings_for(actor)?;
         // a repeated request answers with the first one's access, whatever has changed since
@@ -51,17 +51,16 @@ impl Jit {
             Ok(request) => request,
             Err(error) => return self.core.refuse_request(&settings, actor, &ask, error).await,
         };
-        for _ in 0..TRIES {
-            match self.try_request(&settings, actor, &ask, &request).await {
-                Ok(Some(view)) => return Ok(view),
-                Ok(None) => {}
-                Err(error @ (JitError::Store(_) | JitError::Directory(_) | JitError::Database(_))) => {
-                    return Err(error);
-                }
-                Err(error) => return self.core.refuse_request(&settings, actor, &ask, error).await,
+        let requested = retry!(self.try_request(&settings, actor, &ask, &request));
+        match requested {
+            Ok(Attempt::Done(view)) => {
+                tracing::Span::current().record("access", tracing::field::display(view.id));
+                Ok(view)
             }
+            Ok(Attempt::Overtaken) => Err(JitError::Busy),
+            Err(error @ (JitError::Store(_) | JitError::Directory(_) | JitError::Database(_))) => Err(error),
+            Err(error) => self.core.refuse_request(&settings, actor, &ask, error).await,
         }
-        Err(JitError::Busy)
     }
 
     /// Returns the access of the same request, if it was made before.
@@ -144,14 +143,14 @@ impl Jit {
         })
     }
 
-    /// Tries the request once; `None` if somebody else was in the way.
+    /// Tries the request once.
     async fn try_request(
         &self,
         settings: &Tenant,
         actor: &Actor,
         ask: &AccessRequest,
         request: &Request,
-    ) -> Result<Option<AccessView>, JitError> {
+    ) -> Result<Attempt<AccessView>, JitError> {
         let core = &self.core;
         let key = ask.key.as_ref().map(|key| ask_key(&self.tenant, &actor.principal, key));
         let mut keys = vec![stops_key(&self.tenant), target_key(&self.tenant, &request.target)];
@@ -160,7 +159,7 @@ impl Jit {
         let at = |place: usize| read.get(place).and_then(Option::as_ref);
         if let Some(before) = at(2) {
             let AskedBefore { access } = body(before)?;
-            return Ok(Some(self.access(access).await?));
+            return Ok(Attempt::Done(self.access(access).await?));
         }
         core.trust_clock().await?;
         let known: TargetRecord = body_or_default(at(1))?;
@@ -192,14 +191,14 @@ impl Jit {
         }
         let now = core.store.now().await?;
         let id = AccessId::fresh(now, &*core.entropy);
-        let fact = AuditEvent::new(EventKind::Requested)
+        let audit_event = AuditEvent::new(EventKind::Requested)
             .with("duration", request.duration)
             .with("reason", request.reason.as_str())
             .maybe("ticket", request.ticket.as_deref())
             .maybe("start", request.start);
         let mut access = Access::new(id, self.tenant.clone(), known.realm.clone(), request.clone(), plan, now);
-        let fact = fact.with("state", access.state()).with("awaits", access.pending_on());
-        let mut facts = vec![fact];
+        let audit_event = audit_event.with("state", access.state()).with("awaits", access.pending_on());
+        let mut facts = vec![audit_event];
         if let Some(owed) = &access.approval().plan().break_glass {
             let review_by = owed.review_by.describe();
             facts.push(
@@ -234,11 +233,7 @@ impl Jit {
             unit_of_work.change.writes.push(put(key, before.as_ref(), &LastEmergency { access: id }, None)?);
         }
         core.place(&mut unit_of_work, None, &access, now).await?;
-        match unit_of_work.commit().await {
-            Ok(_) => Ok(Some(AccessView::of(&access, now))),
-            Err(StoreError::Conflict { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        Ok(unit_of_work.attempt().await?.map(|()| AccessView::of(&access, now)))
     }
 
     /// Refuses a request that needs a dead man's switch if the target reports in time that it has
@@ -353,7 +348,7 @@ impl Core {
         let short = |text: &str| taken("text", text, LONGEST_NOTE).unwrap_or_default().to_owned();
         let what =
             if matches!(error, JitError::Standing { .. }) { EventKind::Finding } else { EventKind::RequestRefused };
-        unit_of_work.fact(
+        unit_of_work.audit(
             AuditEvent::new(what)
                 .with("target", short(&ask.target))
                 .with("role", short(&ask.role))
@@ -393,23 +388,6 @@ impl Core {
         let keys: Vec<RecordKey> = humans.iter().map(|human| emergency_key(tenant, human)).collect();
         let read = self.store.read_all(&keys).await?;
         Ok(keys.into_iter().zip(read).collect())
-    }
-
-    /// Returns all live accesses of the account in the realm.
-    pub(in crate::engine) async fn live_of(
-        &self,
-        tenant: &crate::id::TenantId,
-        realm: &RealmId,
-        account: &crate::id::Account,
-    ) -> Result<Vec<Access>, crate::store::StoreError> {
-        let key = RecordKey::new(tenant, Kind::Holding, Holding::key(realm, account));
-        let Some(record) = self.store.read(&key).await? else { return Ok(Vec::new()) };
-        let holding: Holding = body(&record)?;
-        let keys: Vec<RecordKey> = holding.live.iter().map(|id| access_key(tenant, *id)).collect();
-        let now: Time = self.store.now().await?;
-        let read = self.store.read_all(&keys).await?;
-        // the pump ends damaged accesses; they do not stand in the way of asking
-        Ok(read.iter().flatten().filter_map(|record| loaded(record, now).ok()).map(|loaded| loaded.access).collect())
     }
 }
 

@@ -2,10 +2,10 @@
 
 use crate::actor::Actor;
 use crate::engine::Jit;
-use crate::engine::apply::Beside;
-use crate::engine::core::TRIES;
 use crate::engine::error::JitError;
-use crate::engine::stops::InForce;
+use crate::engine::repository::apply::Beside;
+use crate::engine::repository::attempt::until_committed;
+use crate::engine::rules::stops::InForce;
 use crate::engine::view::AccessView;
 use crate::id::AccessId;
 use crate::model::access::Event;
@@ -17,8 +17,9 @@ impl Jit {
     /// # Errors
     /// [`JitError::Refused`] to others and if none is owed, which is logged; [`JitError::Invalid`]
     /// without a note; [`JitError::NotFound`].
+    #[tracing::instrument(skip_all, fields(tenant = %self.tenant, access = %id))]
     pub async fn review(&self, actor: &Actor, id: AccessId, note: &str) -> Result<AccessView, JitError> {
-        for _ in 0..TRIES {
+        until_committed!(async {
             let InForce { settings, guards, .. } = self.acting(actor).await?;
             self.words(&settings, actor, "note", note).await?;
             if note.trim().is_empty() {
@@ -29,10 +30,7 @@ impl Jit {
             let snapshot = settings.snapshot_or_stranger(&actor.principal, loaded.access.approval()).await?;
             let event = Event::Review { by: actor.principal.clone(), snapshot, note: note.trim().to_owned() };
             let beside = Beside { guards, ..Beside::default() };
-            if let Some(view) = self.try_on(actor, &settings, &loaded, event, beside).await? {
-                return Ok(view);
-            }
-        }
-        Err(JitError::Busy)
+            self.try_on(actor, &settings, &loaded, event, beside).await
+        })
     }
 }

@@ -2,9 +2,9 @@
 
 use crate::actor::Actor;
 use crate::engine::Jit;
-use crate::engine::apply::Beside;
-use crate::engine::core::TRIES;
 use crate::engine::error::JitError;
+use crate::engine::repository::apply::Beside;
+use crate::engine::repository::attempt::until_committed;
 use crate::engine::view::AccessView;
 use crate::id::AccessId;
 use crate::model::access::Event;
@@ -17,20 +17,18 @@ impl Jit {
     ///
     /// # Errors
     /// [`JitError::NotAllowed`] to others; [`JitError::Refused`] if there is nothing to take away.
+    #[tracing::instrument(skip_all, fields(tenant = %self.tenant, access = %id))]
     pub async fn revoke(&self, actor: &Actor, id: AccessId, reason: &str) -> Result<AccessView, JitError> {
         let settings = self.acting(actor).await?.settings;
         self.words(&settings, actor, "reason", reason).await?;
-        for _ in 0..TRIES {
+        until_committed!(async {
             let loaded = self.load(&settings, actor, id).await?;
             let access = &loaded.access;
             let target = &access.request().target;
             self.core.permit(&settings, actor, Action::Revoke, Some(target), Some(access)).await?;
             let why = (!reason.is_empty()).then(|| reason.to_owned());
             let event = Event::End { cause: Cause::Revoked, by: Some(actor.principal.clone()), why };
-            if let Some(view) = self.try_on(actor, &settings, &loaded, event, Beside::default()).await? {
-                return Ok(view);
-            }
-        }
-        Err(JitError::Busy)
+            self.try_on(actor, &settings, &loaded, event, Beside::default()).await
+        })
     }
 }

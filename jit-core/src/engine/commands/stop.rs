@@ -4,17 +4,18 @@ use crate::actor::Actor;
 use crate::alike::refusal;
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::engine::Jit;
-use crate::engine::apply::loaded;
 use crate::engine::ask::Scope;
-use crate::engine::core::{TRIES, Tenant};
 use crate::engine::error::JitError;
-use crate::engine::records::{body_or_default, put, stops_key};
-use crate::engine::stops::{Stop, Stops, WHO_WITHIN};
-use crate::engine::unit_of_work::UnitOfWork;
+use crate::engine::repository::attempt::until_committed;
+use crate::engine::repository::loaded;
+use crate::engine::repository::records::{body_or_default, put, stops_key};
+use crate::engine::repository::unit_of_work::UnitOfWork;
+use crate::engine::rules::stops::{Stop, Stops, WHO_WITHIN};
+use crate::engine::tenant::Tenant;
 use crate::engine::view::AccessView;
 use crate::id::{Principal, TargetName};
 use crate::policy::Action;
-use crate::store::{Kind, Lane, PageQuery, Record, Schedule, StoreError};
+use crate::store::{Kind, Lane, PageQuery, Record, Schedule};
 
 impl Jit {
     /// Ends everything in the scope, whether pending, scheduled or live. Refuses new requests until
@@ -24,6 +25,7 @@ impl Jit {
     /// # Errors
     /// [`JitError::NotAllowed`] if no `[[may]]` rule allows it. Stopping a principal or everything
     /// takes a rule for all targets.
+    #[tracing::instrument(skip_all, fields(tenant = %self.tenant))]
     pub async fn stop(&self, actor: &Actor, scope: Scope, reason: &str) -> Result<(), JitError> {
         let settings = self.acting(actor).await?.settings;
         self.words(&settings, actor, "reason", reason).await?;
@@ -32,7 +34,7 @@ impl Jit {
         if let Err(error) = self.means_the_known(&settings, &scope).await {
             return self.core.refuse(&settings, actor, None, error).await;
         }
-        for _ in 0..TRIES {
+        until_committed!(async {
             let key = stops_key(&self.tenant);
             let record = self.core.store.read(&key).await?;
             self.still_acting(&settings, actor, record.as_ref()).await?;
@@ -41,18 +43,15 @@ impl Jit {
             stops.stops.retain(|stop| stop.scope != scope);
             let (by, core) = (actor.principal.clone(), &self.core);
             let stop = core.new_stop(&settings, &self.tenant, scope.clone(), by, reason.to_owned(), now).await?;
-            let fact = AuditEvent::new(EventKind::Stopped).with("scope", scope.to_string()).with("reason", reason);
+            let audit_event =
+                AuditEvent::new(EventKind::Stopped).with("scope", scope.to_string()).with("reason", reason);
             stops.stops.push(stop);
             let sweep = Schedule { lane: Lane::desk(), due: now, serial: format!("stops:{}", self.tenant) };
             let mut unit_of_work = UnitOfWork::new(&self.core, &self.tenant, &settings, Some(actor), now);
             unit_of_work.change.writes.push(put(key, record.as_ref(), &stops, Some(sweep))?);
-            unit_of_work.fact(fact);
-            match unit_of_work.commit().await {
-                Err(StoreError::Conflict { .. }) => {}
-                other => return Ok(other.map(|_| ())?),
-            }
-        }
-        Err(JitError::Busy)
+            unit_of_work.audit(audit_event);
+            Ok(unit_of_work.attempt().await?)
+        })
     }
 
     /// Refuses the actor's command if these stops bind them.
@@ -116,10 +115,11 @@ impl Jit {
     /// # Errors
     /// [`JitError::NotFound`] if there is no such stop, [`JitError::NotAllowed`] if no `[[may]]`
     /// rule allows it.
+    #[tracing::instrument(skip_all, fields(tenant = %self.tenant))]
     pub async fn resume(&self, actor: &Actor, scope: Scope) -> Result<(), JitError> {
         let settings = self.acting(actor).await?.settings;
         self.core.permit(&settings, actor, Action::Resume, about(&scope), None).await?;
-        for _ in 0..TRIES {
+        until_committed!(async {
             let key = stops_key(&self.tenant);
             let record = self.core.store.read(&key).await?;
             // a person who was stopped meanwhile lifts nothing, least of all their own stop
@@ -144,13 +144,9 @@ impl Jit {
             }
             let mut unit_of_work = UnitOfWork::new(&self.core, &self.tenant, &settings, Some(actor), now);
             unit_of_work.change.writes.push(put(key, record.as_ref(), &stops, schedule)?);
-            unit_of_work.fact(AuditEvent::new(EventKind::Resumed).with("scope", scope.to_string()));
-            match unit_of_work.commit().await {
-                Err(StoreError::Conflict { .. }) => {}
-                other => return Ok(other.map(|_| ())?),
-            }
-        }
-        Err(JitError::Busy)
+            unit_of_work.audit(AuditEvent::new(EventKind::Resumed).with("scope", scope.to_string()));
+            Ok(unit_of_work.attempt().await?)
+        })
     }
 }
 

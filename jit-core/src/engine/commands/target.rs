@@ -10,15 +10,16 @@ use crate::database::{Capabilities, Check, Database, Identity, Severity, StoreMa
 use crate::engine::Jit;
 use crate::engine::ask::Filter;
 use crate::engine::contain;
-use crate::engine::core::{TRIES, Tenant};
 use crate::engine::error::JitError;
-use crate::engine::records::{TargetRecord, body_or_default, put, target_key};
-use crate::engine::unit_of_work::UnitOfWork;
-use crate::engine::who::SHOWS_WITHIN;
+use crate::engine::repository::attempt::until_committed;
+use crate::engine::repository::records::{TargetRecord, body_or_default, put, target_key};
+use crate::engine::repository::unit_of_work::UnitOfWork;
+use crate::engine::rules::servers::SHOWS_WITHIN;
+use crate::engine::tenant::Tenant;
 use crate::id::{RoleName, TargetName};
 use crate::model::access::Event;
 use crate::policy::Action;
-use crate::store::{Schedule, StoreError};
+use crate::store::Schedule;
 
 /// Name of a check that fails where roles cannot be made usable at once.
 const DEFAULT_ROLE: &str = "default-role";
@@ -42,6 +43,7 @@ impl Jit {
     /// # Errors
     /// [`JitError::Invalid`] if its name could be mistaken for another target's;
     /// [`JitError::Store`] if the store cannot be written.
+    #[tracing::instrument(skip_all, fields(tenant = %self.tenant, target = %name))]
     pub async fn put_target(&self, name: TargetName, database: Arc<dyn Database>) -> Result<(), JitError> {
         if let Some(like) = self.core.tenant(&self.tenant)?.target_like(&name) {
             return Err(JitError::invalid(refusal("target", name.as_str(), like.as_str())));
@@ -143,6 +145,7 @@ impl Jit {
     ///
     /// # Errors
     /// [`JitError::NotAllowed`] if no `[[may]]` rule allows it.
+    #[tracing::instrument(skip_all, fields(tenant = %self.tenant, target = %name))]
     pub async fn retire_target(&self, actor: &Actor, name: &TargetName) -> Result<usize, JitError> {
         let settings = self.acting(actor).await?.settings;
         self.core.permit(&settings, actor, Action::Retire, Some(name), None).await?;
@@ -162,8 +165,8 @@ impl Jit {
             settings.database(name)?;
         }
         let now = self.core.store.now().await?;
-        let fact = AuditEvent::new(EventKind::Retired).with("target", name.as_str());
-        self.on_target(&settings, actor, name, fact, |record| record.retired = Some(now)).await?;
+        let audit_event = AuditEvent::new(EventKind::Retired).with("target", name.as_str());
+        self.on_target(&settings, actor, name, audit_event, |record| record.retired = Some(now)).await?;
         let filter = Filter { target: Some(name.to_string()), open: true, ..Filter::default() };
         let mut closed = 0_usize;
         loop {
@@ -187,6 +190,7 @@ impl Jit {
     ///
     /// # Errors
     /// [`JitError::NotAllowed`] if no `[[may]]` rule allows it.
+    #[tracing::instrument(skip_all, fields(tenant = %self.tenant, target = %name))]
     pub async fn confirm_target(&self, actor: &Actor, name: &TargetName) -> Result<(), JitError> {
         let settings = self.acting(actor).await?.settings;
         self.core.permit(&settings, actor, Action::Retire, Some(name), None).await?;
@@ -194,9 +198,9 @@ impl Jit {
         let shown = self.core.tasks.within(SHOWS_WITHIN, database.identify()).await;
         let shown = shown.and_then(Result::ok).map(|shown| shown.realm);
         let known = self.core.realm_of(&self.tenant, name).await?;
-        let fact = AuditEvent::new(EventKind::TargetConfirmed).with("target", name.as_str());
+        let audit_event = AuditEvent::new(EventKind::TargetConfirmed).with("target", name.as_str());
         let confirm = |record: &mut TargetRecord| *record = TargetRecord::default();
-        self.on_target(&settings, actor, name, fact, confirm).await?;
+        self.on_target(&settings, actor, name, audit_event, confirm).await?;
         for realm in [known, shown].into_iter().flatten() {
             self.core.looked(&self.tenant, &realm).await?;
         }
@@ -209,10 +213,10 @@ impl Jit {
         settings: &Tenant,
         actor: &Actor,
         name: &TargetName,
-        fact: AuditEvent,
+        audit_event: AuditEvent,
         change: impl Fn(&mut TargetRecord) + Send,
     ) -> Result<(), JitError> {
-        for _ in 0..TRIES {
+        until_committed!(async {
             let key = target_key(&self.tenant, name);
             let record = self.core.store.read(&key).await?;
             let mut known: TargetRecord = body_or_default(record.as_ref())?;
@@ -223,13 +227,9 @@ impl Jit {
             let schedule = is_contacted.then(|| Schedule::contact(&self.tenant, name, now));
             let mut unit_of_work = UnitOfWork::new(&self.core, &self.tenant, settings, Some(actor), now);
             unit_of_work.change.writes.push(put(key, record.as_ref(), &known, schedule)?);
-            unit_of_work.fact(fact.clone());
-            match unit_of_work.commit().await {
-                Err(StoreError::Conflict { .. }) => {}
-                other => return Ok(other.map(|_| ())?),
-            }
-        }
-        Err(JitError::Busy)
+            unit_of_work.audit(audit_event.clone());
+            Ok(unit_of_work.attempt().await?)
+        })
     }
 }
 

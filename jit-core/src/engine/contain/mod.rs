@@ -7,7 +7,7 @@
 mod calls;
 mod database;
 mod outside;
-mod people;
+mod rules;
 mod store;
 
 use std::any::Any;
@@ -15,7 +15,7 @@ use std::any::Any;
 pub(super) use self::calls::{Caught, Failed};
 pub(super) use self::database::{database, gave_no_answer};
 pub(super) use self::outside::{approver, factor, notifier, sink};
-pub(super) use self::people::{Rules, directory};
+pub(super) use self::rules::{Rules, directory};
 pub(super) use self::store::store;
 
 /// Returns the message of a panic.

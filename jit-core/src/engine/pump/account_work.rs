@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::Time;
-use crate::engine::apply::{Loaded, in_holding, loaded};
-use crate::engine::core::{Core, TRIES, Tenant};
-use crate::engine::records::{access_key, body};
-use crate::engine::unit_of_work::UnitOfWork;
+use crate::engine::core::Core;
+use crate::engine::repository::attempt::{Attempt, retry};
+use crate::engine::repository::records::{access_key, body};
+use crate::engine::repository::unit_of_work::UnitOfWork;
+use crate::engine::repository::{Loaded, loaded};
+use crate::engine::tenant::Tenant;
 use crate::id::{AccessId, TargetName};
 use crate::model::access::{Access, Event};
 use crate::model::grant::{Cause, Grant};
-use crate::model::holding::{Holding, Orphan, Watch};
+use crate::model::holding::Holding;
 use crate::store::{Claim, Claimed, Expect, RecordKey, StoreError, Write};
 
 /// Account work: one claimed holding with all its accesses.
@@ -48,7 +50,7 @@ impl AccountWork {
     /// Reads what was claimed. A holding that cannot be read is reported, and left for the next
     /// pass.
     pub(super) async fn load(core: &Core, claimed: Vec<Claimed>, now: Time) -> Result<Vec<Self>, StoreError> {
-        let mut cases = Vec::new();
+        let mut accounts = Vec::new();
         let mut keys = Vec::new();
         for Claimed { record, claim } in claimed {
             let holding: Holding = match body(&record) {
@@ -59,7 +61,7 @@ impl AccountWork {
                 }
             };
             keys.extend(holding.live.iter().map(|id| access_key(&holding.tenant, *id)));
-            cases.push(Self {
+            accounts.push(Self {
                 claim,
                 before: holding.clone(),
                 holding,
@@ -73,17 +75,15 @@ impl AccountWork {
             });
         }
         let mut records = core.store.read_all(&keys).await?.into_iter();
-        for case in &mut cases {
-            for id in case.holding.live.clone() {
+        for work in &mut accounts {
+            for id in work.holding.live.clone() {
                 match records.next().flatten() {
-                    Some(record) => case.take(id, &record, now),
-                    None => {
-                        case.holding.live.remove(&id);
-                    }
+                    Some(record) => work.take(id, &record, now),
+                    None => work.holding.forget(id),
                 }
             }
         }
-        Ok(cases)
+        Ok(accounts)
     }
 
     fn take(&mut self, id: AccessId, record: &crate::store::Record, now: Time) {
@@ -96,7 +96,7 @@ impl AccountWork {
                 self.accesses.insert(id, loaded);
             }
             Err(error) => {
-                self.holding.live.remove(&id);
+                self.holding.forget(id);
                 self.changed = true;
                 self.findings.push(
                     AuditEvent::new(EventKind::Finding)
@@ -165,7 +165,7 @@ impl AccountWork {
 
     /// Grants nothing to the account until this time.
     pub(super) fn quiet(&mut self, until: Time) {
-        self.holding.quiet_until = self.holding.quiet_until.max(Some(until));
+        self.holding.keep_quiet(until);
         self.changed = true;
     }
 
@@ -179,8 +179,7 @@ impl AccountWork {
         let Some(record) = core.store.read(&access_key(&self.holding.tenant, id)).await? else { return Ok(false) };
         self.take(id, &record, now);
         if self.accesses.contains_key(&id) {
-            self.holding.live.insert(id);
-            self.holding.watched.retain(|watch| watch.access != id);
+            self.holding.take_back(id);
             return Ok(true);
         }
         Ok(false)
@@ -188,12 +187,8 @@ impl AccountWork {
 
     /// Moves accesses that ended from the live ones to the watched ones.
     fn tidy(&mut self) {
-        for (id, loaded) in &self.accesses {
-            if in_holding(&loaded.access) || !self.holding.live.remove(id) {
-                continue;
-            }
-            self.holding.watched.retain(|watch| watch.access != *id);
-            self.holding.watched.extend(loaded.access.watch());
+        for loaded in self.accesses.values() {
+            self.holding.place(&loaded.access);
         }
     }
 
@@ -217,16 +212,19 @@ impl AccountWork {
     /// Commits the results and gives the claim back. If somebody else was in the way the events are
     /// handled again, because what was done in the database was done.
     pub(super) async fn record(&mut self, core: &Core, settings: &Tenant) -> Result<Kept, StoreError> {
-        for _ in 0..TRIES {
+        let kept = retry!(async {
             let now = core.store.now().await?;
             match self.commit(core, settings, now, true).await {
-                Ok(()) => return Ok(Kept::Yes),
-                Err(StoreError::Conflict { .. }) => self.reload(core, now).await?,
-                Err(StoreError::Fenced { .. }) => return Ok(Kept::No),
-                Err(error) => return Err(error),
+                Ok(()) => Ok(Attempt::Done(Kept::Yes)),
+                Err(StoreError::Conflict { .. }) => self.reload(core, now).await.map(|()| Attempt::Overtaken),
+                Err(StoreError::Fenced { .. }) => Ok(Attempt::Done(Kept::No)),
+                Err(error) => Err(error),
             }
+        });
+        match kept? {
+            Attempt::Done(kept) => Ok(kept),
+            Attempt::Overtaken => Ok(Kept::No),
         }
-        Ok(Kept::No)
     }
 
     async fn commit(&mut self, core: &Core, settings: &Tenant, now: Time, release: bool) -> Result<(), StoreError> {
@@ -246,7 +244,7 @@ impl AccountWork {
             }
         }
         for finding in &self.findings {
-            unit_of_work.fact(finding.clone());
+            unit_of_work.audit(finding.clone());
         }
         let live = self.accesses.values().map(|loaded| &loaded.access);
         let due = self.holding.due(live);
@@ -284,39 +282,14 @@ impl AccountWork {
         use crate::store::Kind;
         let key = Holding::key(&self.holding.realm, &self.holding.account);
         let at = RecordKey::new(&self.holding.tenant, Kind::Holding, key);
-        let mine = std::mem::replace(&mut self.holding, self.before.clone());
+        let mut theirs = self.before.clone();
         if let Some(record) = core.store.read(&at).await? {
-            self.holding = body(&record)?;
+            theirs = body(&record)?;
             self.version = record.version;
         }
-        // what this pass found out about watches and orphans stands beside what others added
-        // meanwhile
-        let done = |orphan: &Orphan| self.before.orphans.contains(orphan) && !mine.orphans.contains(orphan);
-        self.holding.orphans.retain(|orphan| !done(orphan));
-        let news: Vec<Watch> =
-            mine.watched.iter().filter(|watch| !self.before.watched.contains(watch)).cloned().collect();
-        let was: Vec<AccessId> = self.before.watched.iter().map(|watch| watch.access).collect();
-        let is: Vec<AccessId> = mine.watched.iter().map(|watch| watch.access).collect();
-        // a watch that this pass left alone is as others have it now: they may have made it due
-        self.holding.watched.retain(|watch| {
-            let over = was.contains(&watch.access) && !is.contains(&watch.access);
-            !over && !news.iter().any(|newer| newer.access == watch.access)
-        });
-        self.holding.watched.extend(news);
-        self.holding.quiet_until = self.holding.quiet_until.max(mine.quiet_until);
-        // others only make a dead man's switch due
-        let mut armed = mine.armed;
-        for one in &mut armed {
-            let theirs = self.holding.armed.iter().find(|other| other.membership == one.membership);
-            let was = self.before.armed.iter().find(|other| other.membership == one.membership);
-            if let (Some(theirs), Some(was)) = (theirs, was)
-                && theirs.due != was.due
-            {
-                one.due = [one.due, theirs.due].into_iter().flatten().min();
-            }
-        }
-        self.holding.armed = armed;
-        self.before = self.holding.clone();
+        // the next merge, if there is one, has this version in common with others
+        let before = std::mem::replace(&mut self.before, theirs.clone());
+        self.holding = Holding::merge(&before, self.holding.clone(), theirs);
         let events = std::mem::take(&mut self.events);
         self.facts.clear();
         self.accesses.clear();

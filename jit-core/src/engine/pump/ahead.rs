@@ -19,9 +19,8 @@ use super::realm::expired;
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::{Time, after, to_std};
 use crate::database::{Call, Continuity, Database, Grantor, Identity, RevokeOrder, RevokeReport};
-use crate::engine::apply::loaded;
-use crate::engine::core::Core;
-use crate::engine::records::{RealmRecord, access_key, body, realm_key};
+use crate::engine::repository::loaded;
+use crate::engine::repository::records::{RealmRecord, access_key, body, realm_key};
 use crate::id::{RealmId, TargetName, TenantId};
 use crate::model::access::Access;
 use crate::model::grant::Grant;
@@ -89,21 +88,21 @@ impl Ahead {
 }
 
 /// Guard for these accounts: nothing is begun for them here as long as it lives.
-struct Busy<'c> {
-    core: &'c Core,
+struct Busy<'p> {
+    pump: &'p Pump,
     serials: Vec<String>,
 }
 
-impl<'c> Busy<'c> {
-    fn new(core: &'c Core, serials: Vec<String>) -> Self {
-        core.ending_ahead.lock().unwrap_or_else(PoisonError::into_inner).extend(serials.iter().cloned());
-        Self { core, serials }
+impl<'p> Busy<'p> {
+    fn new(pump: &'p Pump, serials: Vec<String>) -> Self {
+        pump.ending_ahead.lock().unwrap_or_else(PoisonError::into_inner).extend(serials.iter().cloned());
+        Self { pump, serials }
     }
 }
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        let mut busy = self.core.ending_ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut busy = self.pump.ending_ahead.lock().unwrap_or_else(PoisonError::into_inner);
         busy.retain(|serial| !self.serials.contains(serial));
     }
 }
@@ -346,7 +345,7 @@ impl Pump {
             let call =
                 Call { label: format!("{}.{AHEAD}", self.label()), limit, server: Some(server.clone()), store: None };
             let orders: Vec<RevokeOrder> = ends.iter().map(|end| end.order.clone()).collect();
-            let _busy = Busy::new(&self.core, ends.iter().map(|end| end.serial.clone()).collect());
+            let _busy = Busy::new(self, ends.iter().map(|end| end.serial.clone()).collect());
             let answers = self.core.tasks.within(limit.saturating_mul(2), database.revoke(&call, &orders)).await;
             let mut answers = answers.unwrap_or_default().into_iter();
             for end in ends {
@@ -390,14 +389,14 @@ impl Pump {
         let mut left = Vec::new();
         for (end, server_time) in ended {
             let Ok(settings) = self.core.tenant(&end.holding.tenant) else { continue };
-            let fact = AuditEvent::new(EventKind::EndedAhead)
+            let audit_event = AuditEvent::new(EventKind::EndedAhead)
                 .with("access", end.order.access.to_string())
                 .with("account", end.order.membership.account.as_str())
                 .with("role", end.order.membership.role.as_str())
                 .with("target", end.target.as_str())
                 .with("end", end.at)
                 .with("server_time", server_time);
-            if self.tell(&end.holding.tenant, &settings, fact).await.is_err() {
+            if self.tell(&end.holding.tenant, &settings, audit_event).await.is_err() {
                 left.push((end, server_time));
             }
         }

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use super::Pump;
 use super::contact::{a_copy, another_realm};
-use super::lane::ignore_conflict;
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::database::{Database, DatabaseError, Identity};
-use crate::engine::core::{TRIES, Tenant};
-use crate::engine::records::{
+use crate::engine::repository::attempt::{Attempt, ignore_conflict, retry};
+use crate::engine::repository::records::{
     ARMED, RealmRecord, TargetRecord, WATCHED, body, body_or_default, expect, put, realm_key, schedule_of, target_key,
 };
-use crate::engine::unit_of_work::UnitOfWork;
-use crate::engine::who::Who;
+use crate::engine::repository::unit_of_work::UnitOfWork;
+use crate::engine::rules::servers::Who;
+use crate::engine::tenant::Tenant;
 use crate::id::{RealmId, TargetName, TenantId};
 use crate::model::holding::Holding;
 use crate::store::{Change, Kind, Lane, PageQuery, Record, StoreError, Write, Writing};
@@ -96,9 +96,9 @@ impl Pump {
         if known.stranger.as_ref() == Some(&identity.realm) || known.realm.as_ref() == Some(&identity.realm) {
             return Ok(());
         }
-        let fact = another_realm(target, known.realm.as_ref(), &identity.realm);
+        let audit_event = another_realm(target, known.realm.as_ref(), &identity.realm);
         let next = TargetRecord { stranger: Some(identity.realm.clone()), ..known };
-        self.remember((tenant, settings, target), record, &next, Some(fact)).await
+        self.remember((tenant, settings, target), record, &next, Some(audit_event)).await
     }
 
     /// Records that another server with the same identifier answers under the target's name, and
@@ -116,9 +116,9 @@ impl Pump {
         if known.copy.is_some() == why.is_some() {
             return Ok(());
         }
-        let fact = why.map(|why| a_copy(target, identity, why));
+        let audit_event = why.map(|why| a_copy(target, identity, why));
         let next = TargetRecord { copy: why.map(str::to_owned), ..known };
-        self.remember((tenant, settings, target), record, &next, fact).await
+        self.remember((tenant, settings, target), record, &next, audit_event).await
     }
 
     /// Stores what is known of the target now, and logs the event. The schedule of its contact
@@ -128,13 +128,13 @@ impl Pump {
         (tenant, settings, target): (&TenantId, &Tenant, &TargetName),
         record: Option<Record>,
         next: &TargetRecord,
-        fact: Option<AuditEvent>,
+        audit_event: Option<AuditEvent>,
     ) -> Result<(), StoreError> {
         let now = self.core.store.now().await?;
         let mut unit_of_work = UnitOfWork::new(&self.core, tenant, settings, None, now);
         let schedule = record.as_ref().and_then(|record| record.schedule.clone());
         unit_of_work.change.writes.push(put(target_key(tenant, target), record.as_ref(), next, schedule)?);
-        fact.into_iter().for_each(|fact| unit_of_work.fact(fact));
+        audit_event.into_iter().for_each(|audit_event| unit_of_work.audit(audit_event));
         ignore_conflict(unit_of_work.commit().await)
     }
 
@@ -167,15 +167,14 @@ impl Pump {
         target: &TargetName,
         identity: &Identity,
     ) -> Result<(), StoreError> {
-        for _ in 0..TRIES {
+        let stored = retry!(async {
             let record = self.core.store.read(&realm_key(tenant, &identity.realm)).await?;
             let known: Option<RealmRecord> = record.as_ref().map(body).transpose()?;
             self.is_incarnation(tenant, settings, target, (record, identity)).await?;
-            if known.is_some_and(|known| known.incarnation == identity.incarnation) {
-                break;
-            }
-        }
-        Ok(())
+            let is_stored = known.is_some_and(|known| known.incarnation == identity.incarnation);
+            Ok(if is_stored { Attempt::Done(()) } else { Attempt::Overtaken })
+        });
+        stored.map(|_| ())
     }
 
     async fn is_incarnation(
@@ -199,7 +198,7 @@ impl Pump {
         let now = self.core.store.now().await?;
         let mut unit_of_work = UnitOfWork::new(&self.core, tenant, settings, None, now);
         if let Some(known) = &known {
-            unit_of_work.fact(
+            unit_of_work.audit(
                 AuditEvent::new(EventKind::IncarnationChanged)
                     .with("target", target.as_str())
                     .with("realm", identity.realm.as_str())
@@ -247,12 +246,7 @@ impl Pump {
                 return Ok(());
             };
             let now = self.core.store.now().await?;
-            for watch in &mut holding.watched {
-                watch.next = now;
-            }
-            for armed in &mut holding.armed {
-                armed.due = Some(now);
-            }
+            holding.look_now(now);
             let body = serde_json::to_vec(&holding).unwrap_or_else(|_| record.body.clone());
             let what = Writing::Put { body, schedule: Some(schedule_of(&holding, now)), labels: record.labels.clone() };
             let write = Write { at: record.at.clone(), expect: expect(Some(&record)), what };

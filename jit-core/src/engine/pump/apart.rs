@@ -54,7 +54,7 @@ impl Apart {
 /// Accounts, by their serial keys, whose calls hung. Each is served in a pass of its own until one
 /// of its passes is answered.
 #[derive(Debug, Default)]
-pub(in crate::engine) struct Suspects(Mutex<BTreeSet<String>>);
+pub(super) struct Suspects(Mutex<BTreeSet<String>>);
 
 impl Suspects {
     pub(super) fn has(&self, serial: &str) -> bool {

@@ -6,15 +6,16 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 
 use super::Pump;
-use super::lane::{ignore_conflict, only_store};
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::after;
 use crate::database::Identity;
-use crate::engine::apply::{Applied, Beside, loaded};
 use crate::engine::core::Core;
-use crate::engine::records::{TargetRecord, body, body_or_default, put, target_key};
-use crate::engine::unit_of_work::UnitOfWork;
-use crate::engine::who::Who;
+use crate::engine::repository::apply::Beside;
+use crate::engine::repository::attempt::{ignore_conflict, only_store};
+use crate::engine::repository::loaded;
+use crate::engine::repository::records::{TargetRecord, body, body_or_default, put, target_key};
+use crate::engine::repository::unit_of_work::UnitOfWork;
+use crate::engine::rules::servers::Who;
 use crate::id::{RealmId, TargetName, TenantId};
 use crate::model::access::Event;
 use crate::store::{Change, Claimed, Kind, Lane, PageQuery, Schedule, StoreError};
@@ -99,9 +100,9 @@ impl Pump {
                 Err(error) => {
                     let why = error.with_causes();
                     if self.breaker(lane, |breaker| breaker.failed(now)) {
-                        let fact =
+                        let audit_event =
                             AuditEvent::new(EventKind::TargetLost).with("target", target.as_str()).with("why", why);
-                        self.tell(&tenant, &settings, fact).await?;
+                        self.tell(&tenant, &settings, audit_event).await?;
                     }
                     self.core.store.unclaim(&[claim]).await?;
                     answered = false;
@@ -118,11 +119,11 @@ impl Pump {
                 Who::Another(_) | Who::Doubted(_) | Who::TheRealms => None,
             };
             if let Some(why) = copy.clone() {
-                let fact = known.copy.is_none().then(|| a_copy(&target, &identity, &why));
+                let audit_event = known.copy.is_none().then(|| a_copy(&target, &identity, &why));
                 let next = TargetRecord { copy, ..known };
                 unit_of_work.change.writes.push(put(record.at.clone(), Some(&record), &next, None)?);
                 unit_of_work.change.release.push(claim);
-                fact.into_iter().for_each(|fact| unit_of_work.fact(fact));
+                audit_event.into_iter().for_each(|audit_event| unit_of_work.audit(audit_event));
                 ignore_conflict(unit_of_work.commit().await)?;
                 continue;
             }
@@ -135,14 +136,14 @@ impl Pump {
             unit_of_work.change.writes.push(put(record.at.clone(), Some(&record), &next, schedule)?);
             unit_of_work.change.release.push(claim);
             if first {
-                let fact = AuditEvent::new(EventKind::TargetContacted)
+                let audit_event = AuditEvent::new(EventKind::TargetContacted)
                     .with("target", target.as_str())
                     .with("realm", realm.as_str())
                     .with("incarnation", identity.incarnation.as_str());
-                unit_of_work.fact(fact);
+                unit_of_work.audit(audit_event);
             }
             if let Some(stranger) = news {
-                unit_of_work.fact(another_realm(&target, Some(&realm), &stranger));
+                unit_of_work.audit(another_realm(&target, Some(&realm), &stranger));
             }
             ignore_conflict(unit_of_work.commit().await)?;
             if identity.realm == realm {
@@ -176,7 +177,7 @@ impl Pump {
                 };
                 let event = Event::Placed(realm.clone());
                 match self.core.apply(&settings, None, &loaded, event, Beside::default()).await {
-                    Ok(Applied::Done(_) | Applied::Conflict) => {}
+                    Ok(_) => {}
                     Err(error) => only_store(error)?,
                 }
             }

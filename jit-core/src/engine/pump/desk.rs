@@ -3,14 +3,16 @@
 
 use std::sync::Arc;
 
-use super::lane::{ignore_conflict, only_store};
 use super::{ELSEWHERE, Pump};
 use crate::clock::after;
-use crate::engine::apply::{Applied, Beside, loaded};
-use crate::engine::core::{Core, TRIES, Tenant};
+use crate::engine::core::Core;
 use crate::engine::error::JitError;
-use crate::engine::records::{PolicySeen, body, encode, expect};
-use crate::engine::stops::{Stops, StopsNow};
+use crate::engine::repository::apply::Beside;
+use crate::engine::repository::attempt::{Attempt, ignore_conflict, only_store, retry};
+use crate::engine::repository::loaded;
+use crate::engine::repository::records::{PolicySeen, body, encode, expect};
+use crate::engine::rules::stops::{Stops, StopsNow};
+use crate::engine::tenant::Tenant;
 use crate::id::QuestionId;
 use crate::model::access::{Access, Event};
 use crate::model::grant::Cause;
@@ -53,8 +55,8 @@ impl Pump {
         };
         let beside = Beside { release: vec![claim.clone()], ..Beside::default() };
         match self.core.apply(&settings, None, &loaded, Event::Tick, beside).await {
-            Ok(Applied::Done(_)) => Ok(()),
-            Ok(Applied::Conflict) => self.core.store.unclaim(&[claim]).await,
+            Ok(Attempt::Done(_)) => Ok(()),
+            Ok(Attempt::Overtaken) => self.core.store.unclaim(&[claim]).await,
             Err(error) => only_store(error),
         }
     }
@@ -117,29 +119,30 @@ impl Pump {
         record: &Record,
     ) -> Result<bool, StoreError> {
         let mut record = record.clone();
-        for _ in 0..TRIES {
+        let swept = retry!(async {
             let now = self.core.store.now().await?;
-            let Ok(loaded) = loaded(&record, now) else { return Ok(true) };
+            let Ok(loaded) = loaded(&record, now) else { return Ok(Attempt::Done(true)) };
             let event = match sweep.event(&self.core, settings, stops, &loaded.access).await {
                 Ok(Some(event)) => event,
-                Ok(None) => return Ok(true),
+                Ok(None) => return Ok(Attempt::Done(true)),
                 Err(JitError::Store(error)) => return Err(error),
                 Err(error) => {
                     tracing::warn!(access = %loaded.access.id(), %error, "the policy could not be applied again now: it is applied before the grant");
-                    return Ok(false);
+                    return Ok(Attempt::Done(false));
                 }
             };
             match self.core.apply(settings, None, &loaded, event, Beside::default()).await {
-                Ok(Applied::Done(_)) => return Ok(true),
-                Ok(Applied::Conflict) => {}
-                Err(error) => return only_store(error).map(|()| true),
+                Ok(Attempt::Done(_)) => return Ok(Attempt::Done(true)),
+                Ok(Attempt::Overtaken) => {}
+                Err(error) => return only_store(error).map(|()| Attempt::Done(true)),
             }
             match self.core.store.read(&record.at).await? {
                 Some(now) => record = now,
-                None => return Ok(true),
+                None => return Ok(Attempt::Done(true)),
             }
-        }
-        Ok(false)
+            Ok(Attempt::Overtaken)
+        });
+        Ok(matches!(swept?, Attempt::Done(true)))
     }
 
     /// Gives the claim back with the record as it is, no longer scheduled. A record that was

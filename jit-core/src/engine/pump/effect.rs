@@ -9,14 +9,14 @@ use chrono::TimeDelta;
 
 use super::account_work::AccountWork;
 use super::counted::Counted;
-use super::outcome::{Left, Outcome, ended, grant_failed};
+use super::outcome::{NotRevoked, Outcome, ended, grant_failed};
 use super::realm::{Pass, Served};
 use crate::clock::{Time, after, span, to_std};
 use crate::database::adapter::copied;
 use crate::database::{Armed, Call, DatabaseError, Disarmed, GrantOrder, Granted, Identity, RevokeOrder, RevokeReport};
 use crate::engine::contain::gave_no_answer;
 use crate::engine::core::Core;
-use crate::engine::records::{RealmRecord, body, realm_key};
+use crate::engine::repository::records::{RealmRecord, body, realm_key};
 use crate::id::AccessId;
 use crate::model::access::{Access, Event};
 use crate::model::grant::Grant;
@@ -39,8 +39,8 @@ impl Pass<'_> {
             // once
             let arrived = after(self.core.store.now().await?, needed(self.core));
             for (place, _, _) in revoked {
-                if let Some(case) = self.cases.get_mut(place) {
-                    case.quiet(arrived);
+                if let Some(work) = self.accounts.get_mut(place) {
+                    work.quiet(arrived);
                 }
             }
             return Ok(served);
@@ -56,13 +56,13 @@ impl Pass<'_> {
         let now = self.core.store.now().await?;
         let arrived = after(now, needed(self.core));
         for (place, closing, outcome) in revoked {
-            if let Some(case) = self.cases.get_mut(place) {
+            if let Some(work) = self.accounts.get_mut(place) {
                 match &outcome {
-                    Err(left) if left.unknown => case.quiet(arrived),
-                    Err(left) if left.told && !left.at_once => case.quiet(now),
+                    Err(failed) if failed.unknown => work.quiet(arrived),
+                    Err(failed) if failed.delivered && !failed.at_once => work.quiet(now),
                     _ => {}
                 }
-                ended(case, &closing, outcome, now);
+                ended(work, &closing, outcome, now);
             }
         }
         for (place, id, outcome) in granted {
@@ -70,8 +70,8 @@ impl Pass<'_> {
                 Ok(granted) => Event::Granted(granted),
                 Err(error) => grant_failed(&error, now),
             };
-            if let Some(case) = self.cases.get_mut(place) {
-                case.handle(id, event, now);
+            if let Some(work) = self.accounts.get_mut(place) {
+                work.handle(id, event, now);
             }
         }
         if matches!(served, Served::Answered { .. }) && !self.is_held_up() {
@@ -83,7 +83,7 @@ impl Pass<'_> {
     /// Checks whether a call for several accounts did not come back. One of them is the cause. The
     /// others are delayed by that one call, and by no other of this pass.
     fn is_held_up(&self) -> bool {
-        self.cases.len() > 1 && self.hung.load(Ordering::Relaxed)
+        self.accounts.len() > 1 && self.hung.load(Ordering::Relaxed)
     }
 
     /// Returns the account work, with its places, whose claim lasts long enough for a call that is
@@ -94,17 +94,17 @@ impl Pass<'_> {
     /// something without a claim are left out.
     pub(super) fn fit(&self, now: Time) -> impl Iterator<Item = (usize, &AccountWork)> {
         let needed = needed(self.core);
-        let busy = self.core.ending_ahead.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let fit = move |case: &AccountWork| span(now, case.claim.until) >= needed && !busy.contains(&case.claim.serial);
-        self.cases.iter().enumerate().filter(move |(_, case)| fit(case))
+        let busy = self.pump.ending_ahead.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let fit = move |work: &AccountWork| span(now, work.claim.until) >= needed && !busy.contains(&work.claim.serial);
+        self.accounts.iter().enumerate().filter(move |(_, work)| fit(work))
     }
 
     async fn revoke(&self, now: Time) -> (Vec<(usize, Closing, Outcome)>, Served) {
         let mut closing = Vec::new();
-        for (place, case) in self.fit(now) {
-            let live = case.live();
+        for (place, work) in self.fit(now) {
+            let live = work.live();
             closing.extend(closings(&live, now).into_iter().map(|closing| (place, closing)));
-            for orphan in case.holding.orphans.iter().filter(|orphan| orphan.retry_at <= now) {
+            for orphan in work.holding.orphans.iter().filter(|orphan| orphan.retry_at <= now) {
                 let nobody = AccessId::fresh(now, &*self.core.entropy);
                 closing.extend(orphan_closing(&orphan.membership, &live, nobody).map(|closing| (place, closing)));
             }
@@ -114,19 +114,25 @@ impl Pass<'_> {
         }
         let orders: Vec<RevokeOrder> = closing.iter().map(|(_, closing)| closing.order.clone()).collect();
         let call = self.call();
-        let (outcomes, served) = self.tell(&call, orders.len(), self.database.revoke(&call, &orders)).await;
+        let (outcomes, served) = self.send(&call, orders.len(), self.database.revoke(&call, &orders)).await;
         let at_once = matches!(served, Served::Unreachable(_));
         let moved = matches!(served, Served::Answered { restarted: true });
         let answered = closing.into_iter().zip(outcomes).map(|((place, closing), outcome)| {
             let outcome = match outcome {
                 Ok(report) => {
-                    let left = |why| Left { why, at_once: false, unknown: false, told: true, moved: false };
+                    let left = |why| NotRevoked { why, at_once: false, unknown: false, delivered: true, moved: false };
                     verify(&closing, &report).map_err(left)
                 }
                 Err(error) => {
                     let unknown = matches!(error, DatabaseError::OutcomeUnknown { .. });
-                    let told = !error.is_another_server();
-                    Err(Left { why: error.with_causes(), at_once, unknown, told, moved: moved && !told })
+                    let delivered = !error.is_another_server();
+                    Err(NotRevoked {
+                        why: error.with_causes(),
+                        at_once,
+                        unknown,
+                        delivered,
+                        moved: moved && !delivered,
+                    })
                 }
             };
             (place, closing, outcome)
@@ -140,8 +146,8 @@ impl Pass<'_> {
         let mut whose = Vec::new();
         let mut orders: Vec<GrantOrder> = Vec::new();
         let mut refused = Vec::new();
-        for (place, case) in self.fit(now) {
-            let live = case.live();
+        for (place, work) in self.fit(now) {
+            let live = work.live();
             for access in &live {
                 let (Some(Grant::Granting(granting)), Some(witness)) = (access.grant(), access.witness()) else {
                     continue;
@@ -150,7 +156,7 @@ impl Pass<'_> {
                     continue;
                 }
                 let refusal = self.theirs(place, access).or_else(|| self.refused(access));
-                let refusal = refusal.or_else(|| case.without_dead_mans_switch(access.id(), &self.dead_mans_switch));
+                let refusal = refusal.or_else(|| work.without_dead_mans_switch(access.id(), &self.dead_mans_switch));
                 if let Some(error) = refusal {
                     refused.push((place, access.id(), Err(error)));
                     continue;
@@ -181,7 +187,7 @@ impl Pass<'_> {
             return (refused, Served::Answered { restarted: false });
         }
         let call = self.call();
-        let (outcomes, served) = self.tell(&call, orders.len(), self.database.grant(&call, &orders)).await;
+        let (outcomes, served) = self.send(&call, orders.len(), self.database.grant(&call, &orders)).await;
         let answered = whose.into_iter().zip(outcomes).map(|((place, id), outcome)| (place, id, outcome));
         (answered.chain(refused).collect(), served)
     }
@@ -196,13 +202,13 @@ impl Pass<'_> {
 
     /// Sends a call to the server. Returns one answer for each order, and whether the server works.
     /// If the call did not come back, the server is asked whether it is there.
-    pub(super) async fn tell<T: Answer>(
+    pub(super) async fn send<T: Identified>(
         &self,
         call: &Call,
         orders: usize,
-        told: impl Future<Output = Vec<Result<T, DatabaseError>>>,
+        sent: impl Future<Output = Vec<Result<T, DatabaseError>>>,
     ) -> (Vec<Result<T, DatabaseError>>, Served) {
-        let (answers, meant) = tokio::join!(self.core.tasks.within(patience(call), told), self.is_meant());
+        let (answers, meant) = tokio::join!(self.core.tasks.within(patience(call), sent), self.is_meant());
         let none =
             answers.iter().flatten().filter_map(|answer| answer.as_ref().err()).find(|error| gave_no_answer(error));
         let none = none.map(DatabaseError::with_causes);
@@ -242,8 +248,8 @@ impl Pass<'_> {
     /// have learnt meanwhile that it is not. If the store does not answer, what it said when the
     /// pass began counts.
     async fn is_meant(&self) -> Result<(), DatabaseError> {
-        let Some(case) = self.cases.first() else { return Ok(()) };
-        let key = realm_key(&case.holding.tenant, &self.server.realm);
+        let Some(work) = self.accounts.first() else { return Ok(()) };
+        let key = realm_key(&work.holding.tenant, &self.server.realm);
         let read = self.core.tasks.within(KNOWN_WITHIN, self.core.store.read(&key)).await;
         let Some(Ok(Some(record))) = read else { return Ok(()) };
         match body::<RealmRecord>(&record) {
@@ -267,31 +273,31 @@ impl Pass<'_> {
     }
 }
 
-/// Answer that says which server gave it.
-pub(super) trait Answer {
+/// Answer of a database that says which server gave it.
+pub(super) trait Identified {
     /// Returns the server, as the very connection saw it.
     fn identity(&self) -> &Identity;
 }
 
-impl Answer for Granted {
+impl Identified for Granted {
     fn identity(&self) -> &Identity {
         &self.identity
     }
 }
 
-impl Answer for RevokeReport {
+impl Identified for RevokeReport {
     fn identity(&self) -> &Identity {
         &self.identity
     }
 }
 
-impl Answer for Armed {
+impl Identified for Armed {
     fn identity(&self) -> &Identity {
         &self.identity
     }
 }
 
-impl Answer for Disarmed {
+impl Identified for Disarmed {
     fn identity(&self) -> &Identity {
         &self.identity
     }

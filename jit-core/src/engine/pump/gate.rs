@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::look::{Asked, Why};
+use super::observe::{ObserveOrder, Purpose};
 use super::realm::Pass;
 use crate::clock::to_std;
 use crate::database::{Check, DatabaseError, Rejection, Severity};
@@ -22,7 +22,7 @@ const OF_SESSIONS: [&str; 3] = ["signal-backend", "process", "view-sessions"];
 
 /// Roles of targets that were checked without findings.
 #[derive(Debug, Default)]
-pub(in crate::engine) struct Checked(Mutex<BTreeMap<(TenantId, TargetName), (String, Roles)>>);
+pub(super) struct Checked(Mutex<BTreeMap<(TenantId, TargetName), (String, Roles)>>);
 
 type Roles = BTreeMap<RoleName, Instant>;
 
@@ -56,16 +56,16 @@ impl Checked {
 }
 
 /// Findings of checks about roles that are about to be granted; roles in order are left out.
-pub(super) type Found = BTreeMap<RoleName, Result<Vec<Check>, String>>;
+pub(super) type Findings = BTreeMap<RoleName, Result<Vec<Check>, String>>;
 
 impl Pass<'_> {
     /// Checks the roles that are about to be granted, unless that was done within the last minute.
-    pub(super) async fn check(&self, asked: &[Asked]) -> Found {
-        let Some(case) = self.cases.first() else { return Found::new() };
-        let at = (case.holding.tenant.clone(), self.target.clone());
-        let begins = asked.iter().filter(|asked| matches!(asked.why, Why::Grant(_)));
-        let roles: BTreeSet<&RoleName> = begins.map(|asked| &asked.membership.role).collect();
-        let unknown = roles.into_iter().filter(|role| !self.core.checked.is_good(&at, &self.server.incarnation, role));
+    pub(super) async fn check(&self, orders: &[ObserveOrder]) -> Findings {
+        let Some(work) = self.accounts.first() else { return Findings::new() };
+        let at = (work.holding.tenant.clone(), self.target.clone());
+        let begins = orders.iter().filter(|order| matches!(order.purpose, Purpose::Grant(_)));
+        let roles: BTreeSet<&RoleName> = begins.map(|order| &order.membership.role).collect();
+        let unknown = roles.into_iter().filter(|role| !self.pump.checked.is_good(&at, &self.server.incarnation, role));
         let limit = to_std(self.core.limits.call);
         let checks = unknown.map(|role| async move {
             let checked = self.core.tasks.within(limit, self.database.check(std::slice::from_ref(role))).await;
@@ -78,14 +78,14 @@ impl Pass<'_> {
             };
             (role.clone(), found)
         });
-        let mut found = Found::new();
+        let mut findings = Findings::new();
         for (role, checks) in futures_util::future::join_all(checks).await {
             match checks {
-                Ok(none) if none.is_empty() => self.core.checked.good(at.clone(), &self.server.incarnation, role),
-                other => drop(found.insert(role, other)),
+                Ok(none) if none.is_empty() => self.pump.checked.good(at.clone(), &self.server.incarnation, role),
+                other => drop(findings.insert(role, other)),
             }
         }
-        found
+        findings
     }
 
     /// Returns the reason why the access may not be granted, by the findings about its role and its
@@ -94,7 +94,7 @@ impl Pass<'_> {
         if let Some(why) = &self.doubted {
             return Some(DatabaseError::rejected(Rejection::Other, why.clone()));
         }
-        let checks = match self.found.get(&access.request().role)? {
+        let checks = match self.findings.get(&access.request().role)? {
             Ok(checks) => checks,
             Err(why) => {
                 let why = format!("whether the broker can do its work could not be checked: {why}");

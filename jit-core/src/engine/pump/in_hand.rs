@@ -7,7 +7,7 @@ use crate::store::Claim;
 
 /// Register of work in progress.
 #[derive(Debug, Default)]
-pub(in crate::engine) struct InHand(Mutex<Hands>);
+pub(super) struct InHand(Mutex<Hands>);
 
 #[derive(Debug, Default)]
 struct Hands {

@@ -1,31 +1,20 @@
-//! Work of one lane, until nothing of it is due.
+//! Work of one lane, until nothing of it is due: it is claimed, sorted and given to passes.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 use super::Pump;
 use super::account_work::AccountWork;
-use super::answers::Ready;
-use super::breaker::Breaker;
-use super::gate::Found;
-use super::realm::{Pass, Served, Stage};
+use super::realm::Stage;
 use super::undone::Unserved;
-use crate::audit_event::{AuditEvent, EventKind};
-use crate::clock::{Time, to_std};
-use crate::database::{Database, DatabaseError, DeadMansSwitch, Identity};
-use crate::engine::core::Tenant;
-use crate::engine::error::JitError;
-use crate::engine::unit_of_work::UnitOfWork;
+use crate::clock::Time;
 use crate::id::{TargetName, TenantId};
-use crate::store::{Claim, ClaimRequest, Claimed, Lane, StoreError};
+use crate::store::{ClaimRequest, Claimed, Lane, StoreError};
 
-/// Pause before a target without a dead man's switch is asked again whether it has one.
-const ASK_AGAIN: Duration = Duration::from_secs(60);
 /// Number of records that a desk pass takes.
 const DESK_BATCH: usize = 256;
 /// Time for which a lane waits for a pass. A longer pass goes on beside the lane.
@@ -37,6 +26,7 @@ type Whose = (TenantId, TargetName, Option<String>);
 
 impl Pump {
     /// Does what is due in the lane, and returns how often work was claimed.
+    #[tracing::instrument(level = "debug", skip_all, fields(lane = lane.as_str()))]
     pub(super) async fn work(self: &Arc<Self>, lane: &Lane) -> Result<u64, StoreError> {
         let mut claims = 0_u64;
         loop {
@@ -70,7 +60,7 @@ impl Pump {
                 self.realm(lane, claimed).await?
             } else {
                 let claims = claimed.iter().map(|claimed| claimed.claim.clone()).collect();
-                let _held = self.core.in_hand.take(lane.as_str(), claims);
+                let _held = self.in_hand.take(lane.as_str(), claims);
                 self.without_effect(lane, claimed).await?
             };
             if !went_on {
@@ -96,31 +86,31 @@ impl Pump {
         let mut stages: [BTreeMap<Whose, Vec<AccountWork>>; 3] = Default::default();
         let [ends, unsettled, others] = &mut stages;
         let mut stranded = Vec::new();
-        for case in AccountWork::load(&self.core, claimed, now).await? {
-            let settings = self.core.tenant(&case.holding.tenant).ok();
-            let lost = |target: &TargetName| self.breaker(lane, |it| it.has_lost(&case.holding.tenant, target, now));
-            let Some(target) = settings.as_ref().and_then(|settings| case.target(settings, lost)) else {
+        for work in AccountWork::load(&self.core, claimed, now).await? {
+            let settings = self.core.tenant(&work.holding.tenant).ok();
+            let lost = |target: &TargetName| self.breaker(lane, |it| it.has_lost(&work.holding.tenant, target, now));
+            let Some(target) = settings.as_ref().and_then(|settings| work.target(settings, lost)) else {
                 // nothing to do there any more, or nobody here who can
-                stranded.push(case);
+                stranded.push(work);
                 continue;
             };
-            let stage = match (case.ends(now), case.is_unsettled()) {
+            let stage = match (work.ends(now), work.is_unsettled()) {
                 (true, false) => &mut *ends,
                 (true, true) => &mut *unsettled,
                 (false, _) => &mut *others,
             };
-            let suspect = self.core.suspects.has(&case.holding.serial());
-            let apart = suspect.then(|| case.holding.serial());
-            stage.entry((case.holding.tenant.clone(), target, apart)).or_default().push(case);
+            let suspect = self.suspects.has(&work.holding.serial());
+            let apart = suspect.then(|| work.holding.serial());
+            stage.entry((work.holding.tenant.clone(), target, apart)).or_default().push(work);
         }
         let mut answered = true;
         let mut lost: BTreeMap<(TenantId, TargetName), String> = BTreeMap::new();
-        for (cases, stage) in stages.into_iter().zip([Stage::Ends, Stage::Ends, Stage::All]) {
+        for (accounts, stage) in stages.into_iter().zip([Stage::Ends, Stage::Ends, Stage::All]) {
             let mut passes = Vec::new();
-            for ((tenant, target, _), cases) in cases {
+            for ((tenant, target, _), accounts) in accounts {
                 let known = lost.get(&(tenant.clone(), target.clone())).cloned();
                 let (lanes, lane, at) = (Arc::clone(self), lane.clone(), (tenant.clone(), target.clone()));
-                let pass = async move { lanes.serve(&lane, &tenant, &target, cases, stage, known).await };
+                let pass = async move { lanes.serve(&lane, &tenant, &target, accounts, stage, known).await };
                 passes.push((at, self.spawn_pass(pass)));
             }
             for (at, pass) in passes {
@@ -194,98 +184,21 @@ impl Pump {
         }
     }
 
-    /// Runs one pass over accounts of one tenant through one target. Returns the reason if the
-    /// server did not answer.
-    async fn serve(
-        self: &Arc<Self>,
-        lane: &Lane,
-        tenant: &TenantId,
-        target: &TargetName,
-        cases: Vec<AccountWork>,
-        stage: Stage,
-        known: Option<String>,
-    ) -> Result<Option<String>, StoreError> {
-        let Ok(settings) = self.core.tenant(tenant) else { return Ok(None) };
-        let Ok(database) = settings.database(target) else { return Ok(None) };
-        let label = self.label();
-        let Some(realm) = cases.first().map(|case| case.holding.realm.clone()) else { return Ok(None) };
-        let ready = match known {
-            Some(why) => Err(DatabaseError::unreachable(why)),
-            None => self.ready(lane, tenant, &settings, target, &realm, database).await?,
-        };
-        let (incarnation, doubted) = match &ready {
-            Ok(Ready { incarnation, doubted }) => (incarnation.clone(), doubted.clone()),
-            Err(_) => (String::new(), None),
-        };
-        let server = Identity { realm: realm.clone(), incarnation, position: String::new() };
-        let dead_mans_switch = match (&ready, stage) {
-            (Ok(_), Stage::All) => self.dead_mans_switch(tenant, target, database).await,
-            // an end does not wait for what only a grant has to know
-            (Ok(_), Stage::Ends) => self.known_dead_mans_switch(tenant, target),
-            (Err(_), _) => no_dead_mans_switch("it does not answer"),
-        };
-        let core = &*self.core;
-        let claims: Vec<Claim> = cases.iter().map(|case| case.claim.clone()).collect();
-        let held = core.in_hand.take(format!("target `{target}`: {} accounts", claims.len()), claims);
-        let mut pass = Pass {
-            core,
-            settings: &settings,
-            database,
-            cases,
-            target: target.clone(),
-            dead_mans_switch,
-            label,
-            server,
-            stage,
-            hung: AtomicBool::new(false),
-            found: Found::new(),
-            doubted,
-            theirs: Vec::new(),
-            held,
-        };
-        let served = match ready {
-            Ok(_) => pass.run().await?,
-            Err(error) => pass.unreachable(&error).await?,
-        };
-        match served {
-            Served::Answered { restarted } => {
-                if let Err(error) = self.core.keep_position(tenant, &realm, false).await {
-                    tracing::debug!(%error, "the server's position could not be stored; trying again later");
-                }
-                if let Some(since) = self.breaker(lane, Breaker::answered) {
-                    let fact =
-                        AuditEvent::new(EventKind::TargetBack).with("target", target.as_str()).with("lost_at", since);
-                    self.tell(tenant, &settings, fact).await?;
-                }
-                if restarted {
-                    self.breaker(lane, |breaker| breaker.forget(tenant, target));
-                    // if it does not answer now, it has to before it is sent anything
-                    let _ = self.ready(lane, tenant, &settings, target, &realm, database).await?;
-                }
-                Ok(None)
-            }
-            Served::Unreachable(why) => {
-                self.lost(lane, tenant, &settings, target, &why).await?;
-                Ok(Some(why))
-            }
-        }
-    }
-
     /// Gives back the work that nobody here can do.
-    async fn strand(&self, lane: &Lane, cases: Vec<AccountWork>, now: Time) -> Result<(), StoreError> {
+    async fn strand(&self, lane: &Lane, accounts: Vec<AccountWork>, now: Time) -> Result<(), StoreError> {
         let (mut claims, mut unserved) = (Vec::new(), Vec::new());
-        for mut case in cases {
-            let settings = self.core.tenant(&case.holding.tenant).ok();
-            if let Some(settings) = settings.filter(|_| case.holding.is_empty()) {
-                case.record(&self.core, &settings).await?;
+        for mut work in accounts {
+            let settings = self.core.tenant(&work.holding.tenant).ok();
+            if let Some(settings) = settings.filter(|_| work.holding.is_empty()) {
+                work.record(&self.core, &settings).await?;
             } else {
                 // another tenant's work is nobody's business here (law 13)
-                if self.core.tenant(&case.holding.tenant).is_ok() {
+                if self.core.tenant(&work.holding.tenant).is_ok() {
                     unserved.extend(
-                        case.targets().map(|target| Unserved::new(&case.holding.tenant, "target", target.as_str())),
+                        work.targets().map(|target| Unserved::new(&work.holding.tenant, "target", target.as_str())),
                     );
                 }
-                claims.push(case.claim);
+                claims.push(work.claim);
             }
         }
         if claims.is_empty() {
@@ -299,101 +212,5 @@ impl Pump {
         self.core.store.unclaim(&claims).await?;
         self.leave_to_others(lane, now, unserved);
         Ok(())
-    }
-
-    /// Notes that the target was registered, or is another database now. It has to identify itself
-    /// again, and the work that waited for it is looked at.
-    pub(in crate::engine) fn registered(&self, tenant: &TenantId, target: &TargetName) {
-        self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        self.core.checked.forget(tenant, target);
-        let key = (tenant.clone(), target.clone());
-        self.dead_mans_switches.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
-        let mut breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
-        breakers.values_mut().for_each(|breaker| breaker.forget(tenant, target));
-        drop(breakers);
-        self.done.notify_one();
-    }
-
-    /// Asks whether the target has a dead man's switch. It is asked once, and again after a while
-    /// if it had none.
-    #[expect(clippy::disallowed_methods, reason = "it limits how often this process asks")]
-    async fn dead_mans_switch(
-        &self,
-        tenant: &TenantId,
-        target: &TargetName,
-        database: &Arc<dyn Database>,
-    ) -> DeadMansSwitch {
-        let key = (tenant.clone(), target.clone());
-        match self.dead_mans_switches.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned() {
-            Some((here @ DeadMansSwitch::Available(_), _)) => return here,
-            Some((here, asked)) if asked.elapsed() < ASK_AGAIN => return here,
-            _ => {}
-        }
-        let limit = to_std(self.core.limits.call);
-        let here = match self.core.tasks.within(limit, database.capabilities()).await {
-            Some(Ok(capabilities)) => capabilities.dead_mans_switch,
-            Some(Err(error)) => return no_dead_mans_switch(&error.with_causes()),
-            None => return no_dead_mans_switch("it does not answer in time"),
-        };
-        let mut dead_mans_switches = self.dead_mans_switches.lock().unwrap_or_else(PoisonError::into_inner);
-        dead_mans_switches.insert(key, (here.clone(), Instant::now()));
-        here
-    }
-
-    /// Returns what is known of the target's dead man's switch, without asking.
-    fn known_dead_mans_switch(&self, tenant: &TenantId, target: &TargetName) -> DeadMansSwitch {
-        let known = self.dead_mans_switches.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = known.get(&(tenant.clone(), target.clone())).map(|(here, _)| here.clone());
-        known.unwrap_or_else(|| no_dead_mans_switch("it was not asked yet"))
-    }
-
-    async fn lost(
-        &self,
-        lane: &Lane,
-        tenant: &TenantId,
-        settings: &Tenant,
-        target: &TargetName,
-        why: &str,
-    ) -> Result<(), StoreError> {
-        let now = self.core.store.now().await?;
-        let news = self.breaker(lane, |breaker| {
-            breaker.lost(tenant, target, now);
-            breaker.failed(now)
-        });
-        if news {
-            let fact = AuditEvent::new(EventKind::TargetLost).with("target", target.as_str()).with("why", why);
-            self.tell(tenant, settings, fact).await?;
-        }
-        Ok(())
-    }
-
-    pub(super) async fn tell(&self, tenant: &TenantId, settings: &Tenant, fact: AuditEvent) -> Result<(), StoreError> {
-        let now = self.core.store.now().await?;
-        let mut unit_of_work = UnitOfWork::new(&self.core, tenant, settings, None, now);
-        unit_of_work.fact(fact);
-        unit_of_work.commit().await.map(|_| ())
-    }
-}
-
-fn no_dead_mans_switch(why: &str) -> DeadMansSwitch {
-    DeadMansSwitch::Unavailable { remedy: why.to_owned() }
-}
-
-pub(super) fn ignore_conflict(committed: Result<Time, StoreError>) -> Result<(), StoreError> {
-    match committed {
-        // somebody else was faster, or took the claim over
-        Ok(_) | Err(StoreError::Conflict { .. } | StoreError::Fenced { .. }) => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
-/// Turns a command's error into what the pump makes of it: a store error, or a warning in the log.
-pub(super) fn only_store(error: JitError) -> Result<(), StoreError> {
-    match error {
-        JitError::Store(error) => Err(error),
-        other => {
-            tracing::warn!(error = %other, "left for the next pass");
-            Ok(())
-        }
     }
 }

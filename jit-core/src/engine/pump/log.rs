@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use super::Pump;
 use crate::audit::{self, AuditSink};
 use crate::clock::span;
-use crate::engine::core::Tenant;
+use crate::engine::tenant::Tenant;
 use crate::id::TenantId;
 use crate::notify::{DeliveryRequest, deliver_due};
 use crate::store::{Lane, StoreError};

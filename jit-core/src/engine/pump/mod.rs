@@ -4,25 +4,27 @@
 mod account_work;
 mod ahead;
 mod answers;
-pub(in crate::engine) mod apart;
+mod apart;
 mod breaker;
+mod capability;
 mod contact;
 mod counted;
-pub(in crate::engine) mod dead_mans_switch;
 mod desk;
-mod directory;
+mod directories;
 mod effect;
-pub(in crate::engine) mod gate;
-pub(in crate::engine) mod in_hand;
+mod gate;
+mod in_hand;
 mod lane;
-mod left;
+mod leftovers;
 mod log;
-mod look;
+mod observe;
 mod outcome;
-pub(in crate::engine) mod outside;
+pub(in crate::engine) mod questions;
 mod realm;
 mod rule_again;
 mod run;
+mod serve;
+pub(in crate::engine) mod switches;
 mod undone;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,8 +37,10 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use self::ahead::End;
-use self::apart::Apart;
+use self::apart::{Apart, Suspects};
 use self::breaker::Breaker;
+use self::gate::Checked;
+use self::in_hand::InHand;
 use self::log::Sinks;
 pub(super) use self::log::{CHECKPOINT_EVERY, SINKS_HAVE_LAST};
 pub use self::run::{PumpHandle, Stopped};
@@ -61,6 +65,15 @@ const STORE_RETRY: Duration = Duration::from_millis(500);
 pub(super) struct Pump {
     core: Arc<Core>,
     breakers: Mutex<BTreeMap<Lane, Breaker>>,
+    /// Accounts, by their serial keys, for which something is ending without a claim (law 3's
+    /// exception). Nothing is begun for them here meanwhile.
+    ending_ahead: Mutex<BTreeSet<String>>,
+    /// Accounts whose calls hung.
+    suspects: Suspects,
+    /// Account work that is in progress.
+    in_hand: InHand,
+    /// Roles of targets that were checked.
+    checked: Checked,
     running: Mutex<BTreeMap<Lane, ()>>,
     apart: Apart,
     sinks: Mutex<Sinks>,
@@ -105,6 +118,10 @@ impl Pump {
             core: Arc::clone(core),
             boot: random_hex::<4>(&*core.entropy),
             breakers: Mutex::default(),
+            ending_ahead: Mutex::default(),
+            suspects: Suspects::default(),
+            in_hand: InHand::default(),
+            checked: Checked::default(),
             running: Mutex::default(),
             apart: Apart::default(),
             sinks: Mutex::default(),
@@ -170,6 +187,7 @@ impl Pump {
     }
 
     /// Runs one pass. Sets `known` to the ends that were due, and `at` to the time of that read.
+    #[tracing::instrument(level = "debug", skip_all, fields(node = %self.core.node))]
     async fn pass(self: &Arc<Self>, known: &mut Vec<End>, at: &mut Time) -> Result<PassReport, StoreError> {
         self.watch_dead_mans_switches().await;
         self.watch_directories().await;

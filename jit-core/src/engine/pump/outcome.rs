@@ -2,35 +2,28 @@
 
 use std::collections::BTreeSet;
 
-use chrono::TimeDelta;
-
 use super::account_work::AccountWork;
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::{Time, after};
 use crate::database::{DatabaseError, Membership, Seen};
 use crate::engine::core::Core;
 use crate::id::{AccessId, RoleName};
-use crate::model::access::Event;
+use crate::model::access::{Access, Event};
 use crate::model::grant::Grant;
-use crate::model::holding::{Closing, Look, Orphan, judge, look};
+use crate::model::holding::{Closing, Look, RETRY_FIRST, judge, look, retry_wait};
 use crate::model::proof::VerifiedEnd;
 use crate::store::StoreError;
-
-/// First wait of one order that failed while its server answers; it doubles with each failure.
-pub(super) const RETRY_FIRST: TimeDelta = TimeDelta::seconds(1);
-/// Longest wait of one order that failed while its server answers.
-pub(super) const RETRY_LONGEST: TimeDelta = TimeDelta::seconds(15);
 
 /// Marks of objects that were owned before a grant; none if they are too many. An error says why
 /// they could not be read.
 pub(super) type Owned = Result<Option<BTreeSet<String>>, String>;
 
 /// Outcome of a revoke: the proofs, or what is still there.
-pub(super) type Outcome = Result<Vec<VerifiedEnd>, Left>;
+pub(super) type Outcome = Result<Vec<VerifiedEnd>, NotRevoked>;
 
 /// Failure of a revoke, with what is still there.
 #[derive(Debug)]
-pub(super) struct Left {
+pub(super) struct NotRevoked {
     pub(super) why: String,
     /// True if the server did not answer: it is retried as soon as it does, without a wait of its
     /// own.
@@ -39,14 +32,14 @@ pub(super) struct Left {
     pub(super) unknown: bool,
     /// True if the right server got the order and may have carried it out. It was no other server,
     /// which refused.
-    pub(super) told: bool,
+    pub(super) delivered: bool,
     /// True if another server is in its place and refused. The end stays due until that server is
     /// identified.
     pub(super) moved: bool,
 }
 
-/// Arguments of a grant that begins.
-pub(super) struct Told<'t> {
+/// Terms of a grant that begins.
+pub(super) struct GrantTerms<'t> {
     pub(super) label: &'t str,
     pub(super) not_after: Time,
     /// Objects owned before the grant; none if they are not compared.
@@ -54,12 +47,19 @@ pub(super) struct Told<'t> {
 }
 
 /// Lets an access that is due begin its grant, or learn that its role is held already.
-pub(super) fn begin(case: &mut AccountWork, id: AccessId, asked: &Membership, seen: &Seen, told: Told<'_>, now: Time) {
-    let Told { label, not_after, before } = told;
+pub(super) fn begin(
+    work: &mut AccountWork,
+    id: AccessId,
+    membership: &Membership,
+    seen: &Seen,
+    terms: GrantTerms<'_>,
+    now: Time,
+) {
+    let GrantTerms { label, not_after, before } = terms;
     let event = {
-        let live = case.live();
-        let Some(access) = case.accesses.get(&id).map(|loaded| &loaded.access) else { return };
-        match judge(access, &live, seen, asked, label, not_after) {
+        let live = work.live();
+        let Some(access) = work.accesses.get(&id).map(|loaded| &loaded.access) else { return };
+        match judge(access, &live, seen, membership, label, not_after) {
             Ok(clear) => match before {
                 // if an account has nothing but its name, only this shows later that it was not
                 // renamed
@@ -73,7 +73,7 @@ pub(super) fn begin(case: &mut AccountWork, id: AccessId, asked: &Membership, se
             Err(how) => Event::Standing(how),
         }
     };
-    case.handle(id, event, now);
+    work.handle(id, event, now);
 }
 
 fn not_told(why: &str, now: Time) -> Event {
@@ -87,15 +87,15 @@ pub(super) fn too_many() -> String {
 
 pub(super) async fn look_again(
     core: &Core,
-    case: &mut AccountWork,
+    work: &mut AccountWork,
     id: AccessId,
     seen: &Seen,
     incarnation: &str,
     now: Time,
 ) -> Result<(), StoreError> {
-    let Some(watch) = case.holding.watched.iter().find(|watch| watch.access == id).cloned() else { return Ok(()) };
-    let looked = look(&watch, &case.live(), seen, incarnation);
-    case.touch();
+    let Some(watch) = work.holding.watched.iter().find(|watch| watch.access == id).cloned() else { return Ok(()) };
+    let looked = look(&watch, &work.live(), seen, incarnation);
+    work.touch();
     let about = |what| {
         AuditEvent::new(what)
             .with("access", id.to_string())
@@ -106,78 +106,70 @@ pub(super) async fn look_again(
     };
     match looked {
         Look::Reappeared(how) => {
-            if case.join(core, id, now).await? {
-                case.handle(id, Event::Reappeared(how), now);
+            if work.join(core, id, now).await? {
+                work.handle(id, Event::Reappeared(how), now);
                 // its watch may have been carried over since it ended
-                case.handle(id, Event::Moved(case.holding.realm.clone()), now);
+                work.handle(id, Event::Moved(work.holding.realm.clone()), now);
                 return Ok(());
             }
-            case.findings.push(about(EventKind::Finding).with("why", how));
+            work.findings.push(about(EventKind::Finding).with("why", how));
         }
-        Look::Finding(how) => case.findings.push(about(EventKind::Finding).with("why", how)),
-        Look::Gone => case.findings.push(about(EventKind::StillGone)),
+        Look::Finding(how) => work.findings.push(about(EventKind::Finding).with("why", how)),
+        Look::Gone => work.findings.push(about(EventKind::StillGone)),
     }
-    case.holding.watched.retain(|other| other.access != id);
-    case.holding.watched.extend(watch.looked(now, seen, incarnation));
+    work.holding.looked(&watch, seen, incarnation, now);
     Ok(())
 }
 
 /// Lets every access of the closing handle its outcome.
-pub(super) fn ended(case: &mut AccountWork, closing: &Closing, outcome: Outcome, now: Time) {
-    if matches!(&outcome, Err(left) if left.moved) {
+pub(super) fn ended(work: &mut AccountWork, closing: &Closing, outcome: Outcome, now: Time) {
+    if matches!(&outcome, Err(failed) if failed.moved) {
         return;
     }
     if closing.accesses.is_empty() {
-        orphan_ended(case, &closing.order.membership, outcome.err().map(|left| left.why), now);
+        orphan_ended(work, &closing.order.membership, outcome.err().map(|failed| failed.why), now);
         return;
     }
     match outcome {
         Ok(proofs) => {
             for proof in proofs {
-                case.handle(proof.access(), Event::Ended(proof), now);
+                work.handle(proof.access(), Event::Ended(proof), now);
             }
         }
-        Err(Left { why, at_once, .. }) => {
+        Err(NotRevoked { why, at_once, .. }) => {
             for id in &closing.accesses {
-                let failures = match case.accesses.get(id).and_then(|loaded| loaded.access.grant()) {
+                let failures = match work.accesses.get(id).and_then(|loaded| loaded.access.grant()) {
                     Some(Grant::Revoking(revoking)) => revoking.failures,
                     _ => 0,
                 };
-                let factor = 1_i32.checked_shl(failures.min(8)).unwrap_or(1);
-                let wait = RETRY_FIRST.checked_mul(factor).unwrap_or(RETRY_LONGEST).min(RETRY_LONGEST);
-                let retry_at = if at_once { now } else { after(now, wait) };
-                case.handle(*id, Event::EndFailed { why: why.clone(), retry_at }, now);
+                let retry_at = if at_once { now } else { after(now, retry_wait(failures)) };
+                work.handle(*id, Event::EndFailed { why: why.clone(), retry_at }, now);
             }
         }
     }
 }
 
 /// Drops orphans that a live access accounts for by now: they are revoked when that access ends.
-pub(super) fn drop_accounted(case: &mut AccountWork) {
-    let live: Vec<Membership> =
-        case.live().iter().filter_map(|access| access.grant().and_then(Grant::membership).cloned()).collect();
-    let before = case.holding.orphans.len();
-    case.holding.orphans.retain(|orphan| !live.iter().any(|held| held.is_same(&orphan.membership)));
-    if case.holding.orphans.len() != before {
-        case.touch();
+pub(super) fn drop_accounted(work: &mut AccountWork) {
+    let live: Vec<&Access> = work.accesses.values().map(|loaded| &loaded.access).collect();
+    if work.holding.drop_accounted(&live) {
+        work.touch();
     }
 }
 
-fn orphan_ended(case: &mut AccountWork, membership: &Membership, left: Option<String>, now: Time) {
-    case.touch();
+fn orphan_ended(work: &mut AccountWork, membership: &Membership, why: Option<String>, now: Time) {
+    work.touch();
     let role: &RoleName = &membership.role;
-    let fact = |what| AuditEvent::new(what).with("account", membership.account.as_str()).with("role", role.as_str());
-    match left {
+    let audit_event =
+        |what| AuditEvent::new(what).with("account", membership.account.as_str()).with("role", role.as_str());
+    match why {
         None => {
-            case.holding.orphans.retain(|orphan| orphan.membership != *membership);
-            case.findings.push(fact(EventKind::Reconciled).with("orphaned", true).with("verified", true));
+            work.holding.orphan_gone(membership);
+            work.findings.push(audit_event(EventKind::Reconciled).with("orphaned", true).with("verified", true));
         }
         Some(why) => {
-            let retry_at = after(now, RETRY_LONGEST);
-            for orphan in case.holding.orphans.iter_mut().filter(|orphan| orphan.membership == *membership) {
-                *orphan = Orphan { retry_at, ..orphan.clone() };
-            }
-            case.findings.push(fact(EventKind::RevokeFailed).with("orphaned", true).with("why", why));
+            work.holding.orphan_left(membership, now);
+            work.findings.push(audit_event(EventKind::RevokeFailed).with("orphaned", true).with("why", why));
         }
     }
 }

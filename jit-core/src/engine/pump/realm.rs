@@ -6,32 +6,35 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::Pump;
 use super::account_work::{AccountWork, Kept};
 use super::effect::needed;
-use super::gate::Found;
+use super::gate::Findings;
 use super::in_hand::Held;
-use super::lane::ignore_conflict;
-use super::look::{Asked, Why};
-use super::outcome::{Owned, RETRY_LONGEST, Told, begin, drop_accounted, look_again};
+use super::observe::{ObserveOrder, Purpose};
+use super::outcome::{GrantTerms, Owned, begin, drop_accounted, look_again};
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::{Time, after, span};
 use crate::database::{Database, DatabaseError, DeadMansSwitch, Identity, Membership, Observation};
 use crate::engine::contain::gave_no_answer;
-use crate::engine::core::{Core, Tenant};
-use crate::engine::unit_of_work::UnitOfWork;
+use crate::engine::core::Core;
+use crate::engine::repository::attempt::ignore_conflict;
+use crate::engine::repository::unit_of_work::UnitOfWork;
+use crate::engine::tenant::Tenant;
 use crate::id::{AccessId, TargetName, TenantId};
 use crate::model::access::{Access, Event};
 use crate::model::grant::{Cause, Grant};
-use crate::model::holding::settled;
+use crate::model::holding::{RETRY_LONGEST, settled};
 use crate::store::StoreError;
 
 /// One pass over the accounts of one tenant in one realm, through one target.
 #[derive(Debug)]
 pub(super) struct Pass<'p> {
+    pub(super) pump: &'p Pump,
     pub(super) core: &'p Core,
     pub(super) settings: &'p Tenant,
     pub(super) database: &'p Arc<dyn Database>,
-    pub(super) cases: Vec<AccountWork>,
+    pub(super) accounts: Vec<AccountWork>,
     /// Target through which the pass works.
     pub(super) target: TargetName,
     /// Dead man's switch of the target, or the reason why there is none.
@@ -45,7 +48,7 @@ pub(super) struct Pass<'p> {
     /// True if a call did not come back.
     pub(super) hung: AtomicBool,
     /// Findings of checks about the roles that it grants.
-    pub(super) found: Found,
+    pub(super) findings: Findings,
     /// Reason why nothing is granted there until an operator has looked, if there is one.
     pub(super) doubted: Option<String>,
     /// Memberships that proved to be another store's when they were to be armed: nothing is granted
@@ -92,19 +95,19 @@ impl Served {
 impl Pass<'_> {
     /// Runs the whole pass. Accounts of a call that hung are served apart from then on.
     pub(super) async fn run(&mut self) -> Result<Served, StoreError> {
-        let serials: Vec<String> = self.cases.iter().map(|case| case.claim.serial.clone()).collect();
-        let tenant = self.cases.first().map(|case| case.holding.tenant.clone());
+        let serials: Vec<String> = self.accounts.iter().map(|work| work.claim.serial.clone()).collect();
+        let tenant = self.accounts.first().map(|work| work.holding.tenant.clone());
         let served = self.serve().await?;
         let hung = self.hung.load(Ordering::Relaxed);
         if hung && matches!(served, Served::Answered { .. }) {
             tracing::warn!(target = %self.target, accounts = serials.len(), "a call did not come back: its accounts are served apart from now on");
             let accounts = serials.len();
-            self.core.suspects.add(serials.into_iter());
+            self.pump.suspects.add(serials.into_iter());
             if let Some(tenant) = tenant.filter(|_| accounts > 1) {
                 self.tell_hung(&tenant, accounts).await?;
             }
         } else if !hung {
-            self.core.suspects.clear(serials.iter().map(String::as_str));
+            self.pump.suspects.clear(serials.iter().map(String::as_str));
         }
         Ok(served)
     }
@@ -114,10 +117,10 @@ impl Pass<'_> {
         let now = self.core.store.now().await?;
         let mut unit_of_work = UnitOfWork::new(self.core, tenant, self.settings, None, now);
         let why = "a call did not come back in time and held up all of its accounts: each is served by itself until one of its calls is answered";
-        let fact = AuditEvent::new(EventKind::Finding)
+        let audit_event = AuditEvent::new(EventKind::Finding)
             .with("target", self.target.as_str())
             .with("accounts", i64::try_from(accounts).unwrap_or(i64::MAX));
-        unit_of_work.fact(fact.with("why", why));
+        unit_of_work.audit(audit_event.with("why", why));
         ignore_conflict(unit_of_work.commit().await)
     }
 
@@ -128,22 +131,22 @@ impl Pass<'_> {
         if let Err(error) = self.settle().await {
             return self.not_known(&error).await;
         }
-        let asked = self.asked().await?;
+        let orders = self.observe_orders().await?;
         let mut owned = BTreeMap::new();
-        let observation = if asked.is_empty() {
+        let observation = if orders.is_empty() {
             None
         } else {
-            let memberships: Vec<Membership> = asked.iter().map(|asked| asked.membership.clone()).collect();
+            let memberships: Vec<Membership> = orders.iter().map(|order| order.membership.clone()).collect();
             // side by side: neither look waits for the other
-            let compared = self.owned(self.compared(&asked));
-            let (observed, before, found) = tokio::join!(self.observe(&memberships), compared, self.check(&asked));
-            (owned, self.found) = (before, found);
+            let compared = self.owned(self.compared(&orders));
+            let (observed, before, findings) = tokio::join!(self.observe(&memberships), compared, self.check(&orders));
+            (owned, self.findings) = (before, findings);
             match observed {
                 Ok(observation) => Some(observation),
                 Err(error) => return self.not_known(&error).await,
             }
         };
-        self.intend(&asked, observation.as_ref(), owned).await?;
+        self.intend(&orders, observation.as_ref(), owned).await?;
         let served = self.effects().await?;
         self.record().await?;
         Ok(served)
@@ -163,7 +166,7 @@ impl Pass<'_> {
             return self.unreachable(error).await;
         }
         // of several accounts one may be the cause: nothing is said of the others
-        if let [_] = self.cases.as_slice() {
+        if let [_] = self.accounts.as_slice() {
             let now = self.core.store.now().await?;
             self.fails(&error.with_causes(), after(now, RETRY_LONGEST), now);
         }
@@ -200,25 +203,25 @@ impl Pass<'_> {
 
     /// Tells everything that is due that it failed, and when it is retried.
     fn fails(&mut self, why: &str, retry_at: Time, now: Time) {
-        for case in &mut self.cases {
+        for work in &mut self.accounts {
             // behind other work that is due by now: its target may have a server that answers
-            if case.holding.postpone(now, retry_at) {
-                case.touch();
+            if work.holding.postpone(now, retry_at) {
+                work.touch();
             }
-            for id in due(case, now) {
-                match case.accesses.get(&id).and_then(|loaded| loaded.access.grant()) {
+            for id in due(work, now) {
+                match work.accesses.get(&id).and_then(|loaded| loaded.access.grant()) {
                     Some(Grant::Scheduled(_)) => {
-                        case.handle(id, Event::NotGranted { why: why.to_owned(), retry_at }, now);
+                        work.handle(id, Event::NotGranted { why: why.to_owned(), retry_at }, now);
                     }
                     Some(Grant::Granting(granting)) if granting.last_error.is_none() => {
-                        case.handle(id, Event::GrantUnknown { why: why.to_owned() }, now);
+                        work.handle(id, Event::GrantUnknown { why: why.to_owned() }, now);
                     }
                     Some(Grant::Active(_)) => {
-                        case.handle(id, expired(), now);
-                        case.handle(id, Event::EndFailed { why: why.to_owned(), retry_at }, now);
+                        work.handle(id, expired(), now);
+                        work.handle(id, Event::EndFailed { why: why.to_owned(), retry_at }, now);
                     }
                     Some(Grant::Revoking(_)) => {
-                        case.handle(id, Event::EndFailed { why: why.to_owned(), retry_at }, now);
+                        work.handle(id, Event::EndFailed { why: why.to_owned(), retry_at }, now);
                     }
                     _ => {}
                 }
@@ -229,56 +232,63 @@ impl Pass<'_> {
     /// Lets every access handle what was seen, and commits what is intended (law 3).
     async fn intend(
         &mut self,
-        asked: &[Asked],
+        orders: &[ObserveOrder],
         observation: Option<&Observation>,
         mut owned: BTreeMap<AccessId, Owned>,
     ) -> Result<(), StoreError> {
         let now = self.core.store.now().await?;
         if let Some(observation) = observation {
             let not_after = after(observation.server_time, self.core.limits.call);
-            for (asked, seen) in asked.iter().zip(&observation.seen) {
-                let Some(case) = self.cases.get_mut(asked.case) else { continue };
-                match asked.why {
-                    Why::Settled(id) => {
-                        let wanted = case.accesses.get(&id).map(|loaded| loaded.access.scope());
+            for (order, seen) in orders.iter().zip(&observation.seen) {
+                let Some(work) = self.accounts.get_mut(order.place) else { continue };
+                match order.purpose {
+                    Purpose::Settled(id) => {
+                        let wanted = work.accesses.get(&id).map(|loaded| loaded.access.scope());
                         if let Some(wanted) = wanted {
-                            case.handle(id, Event::Settled(settled(seen, &asked.membership, wanted)), now);
+                            work.handle(id, Event::Settled(settled(seen, &order.membership, wanted)), now);
                         }
                     }
                     // its ruling is as old as its claim, and nothing would be sent: the next pass
                     // rules anew
-                    Why::Grant(_) if span(now, case.claim.until) < needed(self.core) => {}
-                    Why::Grant(id) => {
+                    Purpose::Grant(_) if span(now, work.claim.until) < needed(self.core) => {}
+                    Purpose::Grant(id) => {
                         let before = owned.remove(&id);
-                        begin(case, id, &asked.membership, seen, Told { label: &self.label, not_after, before }, now);
+                        begin(
+                            work,
+                            id,
+                            &order.membership,
+                            seen,
+                            GrantTerms { label: &self.label, not_after, before },
+                            now,
+                        );
                     }
-                    Why::Look(id) => {
-                        look_again(self.core, case, id, seen, &observation.identity.incarnation, now).await?;
+                    Purpose::Look(id) => {
+                        look_again(self.core, work, id, seen, &observation.identity.incarnation, now).await?;
                     }
                 }
             }
         }
-        for case in &mut self.cases {
-            drop_accounted(case);
-            let ids: Vec<AccessId> = case.accesses.keys().copied().collect();
+        for work in &mut self.accounts {
+            drop_accounted(work);
+            let ids: Vec<AccessId> = work.accesses.keys().copied().collect();
             for id in ids {
-                let Some(access) = case.accesses.get(&id).map(|loaded| &loaded.access) else { continue };
+                let Some(access) = work.accesses.get(&id).map(|loaded| &loaded.access) else { continue };
                 match access.grant() {
-                    Some(Grant::Active(active)) if active.window.end() <= now => case.handle(id, expired(), now),
-                    Some(Grant::Granting(granting)) if granting.give_up <= now => case.handle(id, Event::Tick, now),
+                    Some(Grant::Active(active)) if active.window.end() <= now => work.handle(id, expired(), now),
+                    Some(Grant::Granting(granting)) if granting.give_up <= now => work.handle(id, Event::Tick, now),
                     _ => {}
                 }
             }
         }
-        for case in &mut self.cases {
-            case.plan_dead_mans_switches(&self.target, &self.dead_mans_switch, now);
+        for work in &mut self.accounts {
+            work.plan_dead_mans_switches(&self.target, &self.dead_mans_switch, now);
         }
         let (core, settings) = (self.core, self.settings);
         let kept =
-            futures_util::future::join_all(self.cases.iter_mut().map(|case| case.intend(core, settings, now))).await;
+            futures_util::future::join_all(self.accounts.iter_mut().map(|work| work.intend(core, settings, now))).await;
         let mut kept = kept.into_iter();
         let mut failed = None;
-        self.cases.retain(|_| match kept.next() {
+        self.accounts.retain(|_| match kept.next() {
             Some(Ok(Kept::Yes)) => true,
             Some(Ok(Kept::No)) | None => false,
             Some(Err(error)) => {
@@ -291,7 +301,8 @@ impl Pass<'_> {
 
     async fn record(&mut self) -> Result<(), StoreError> {
         let (core, settings) = (self.core, self.settings);
-        let kept = futures_util::future::join_all(self.cases.iter_mut().map(|case| case.record(core, settings))).await;
+        let kept =
+            futures_util::future::join_all(self.accounts.iter_mut().map(|work| work.record(core, settings))).await;
         kept.into_iter().try_for_each(|kept| kept.map(|_| ()))
     }
 }
@@ -300,9 +311,9 @@ impl Pass<'_> {
 const THERE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Returns the accesses of the account work whose database work is due.
-pub(super) fn due(case: &AccountWork, now: Time) -> Vec<AccessId> {
+pub(super) fn due(work: &AccountWork, now: Time) -> Vec<AccessId> {
     let is_due = |access: &Access| access.effect_due().is_some_and(|due| due <= now);
-    case.accesses.iter().filter(|(_, loaded)| is_due(&loaded.access)).map(|(id, _)| *id).collect()
+    work.accesses.iter().filter(|(_, loaded)| is_due(&loaded.access)).map(|(id, _)| *id).collect()
 }
 
 /// Returns the event of a window that has closed.

@@ -3,17 +3,18 @@
 use std::time::Duration;
 
 use super::account_work::AccountWork;
-use super::outcome::{RETRY_FIRST, RETRY_LONGEST};
 use super::realm::{Pass, due};
 use crate::clock::{Time, after};
 use crate::directory::DirectoryError;
-use crate::engine::core::{Core, Tenant};
+use crate::engine::core::Core;
 use crate::engine::error::JitError;
-use crate::engine::records::{add_guards, guard, stops_key};
-use crate::engine::stops::StopsNow;
+use crate::engine::repository::records::{add_guards, guard, stops_key};
+use crate::engine::rules::stops::StopsNow;
+use crate::engine::tenant::Tenant;
 use crate::id::{AccessId, QuestionId};
 use crate::model::access::{Access, Event};
 use crate::model::grant::{Cause, Grant};
+use crate::model::holding::{RETRY_FIRST, RETRY_LONGEST};
 use crate::store::{ClockState, StoreError, Write};
 
 /// Limit for the directory before a grant: the ends of others wait behind it.
@@ -25,12 +26,12 @@ impl Pass<'_> {
     pub(super) async fn rule_again(&mut self) -> Result<(), StoreError> {
         let now = self.core.store.now().await?;
         let is_scheduled = |access: &Access| matches!(access.grant(), Some(Grant::Scheduled(_)));
-        let begins = |case: &AccountWork| {
-            let due = due(case, now).into_iter();
-            due.filter(|id| case.accesses.get(id).is_some_and(|loaded| is_scheduled(&loaded.access))).collect()
+        let begins = |work: &AccountWork| {
+            let due = due(work, now).into_iter();
+            due.filter(|id| work.accesses.get(id).is_some_and(|loaded| is_scheduled(&loaded.access))).collect()
         };
-        let beginning: Vec<(usize, Vec<AccessId>)> = self.cases.iter().map(begins).enumerate().collect();
-        let Some(tenant) = self.cases.first().map(|case| case.holding.tenant.clone()) else { return Ok(()) };
+        let beginning: Vec<(usize, Vec<AccessId>)> = self.accounts.iter().map(begins).enumerate().collect();
+        let Some(tenant) = self.accounts.first().map(|work| work.holding.tenant.clone()) else { return Ok(()) };
         if beginning.iter().all(|(_, ids)| ids.is_empty()) {
             return Ok(());
         }
@@ -39,18 +40,18 @@ impl Pass<'_> {
         let stops = self.core.stops_in(&tenant, record.as_ref()).await?;
         // a stop that is committed before the intent has to conflict
         for (place, _) in beginning.iter().filter(|(_, ids)| !ids.is_empty()) {
-            if let Some(case) = self.cases.get_mut(*place) {
-                case.guards = vec![guard(key.clone(), record.as_ref())];
+            if let Some(work) = self.accounts.get_mut(*place) {
+                work.guards = vec![guard(key.clone(), record.as_ref())];
             }
         }
         let doubtful = matches!(self.core.store.clock_state().await?, ClockState::Doubtful { .. });
-        let (core, settings, cases, stops) = (self.core, self.settings, &self.cases, &stops);
+        let (core, settings, accounts, stops) = (self.core, self.settings, &self.accounts, &stops);
         let each = beginning.iter().flat_map(|(place, ids)| ids.iter().map(move |id| (*place, *id)));
         // all at once: a slow directory delays nothing for longer than one of them waits
         let judged = futures_util::future::join_all(each.map(|(place, id)| async move {
-            let case = cases.get(place)?;
-            let access = &case.accesses.get(&id)?.access;
-            let (event, guards) = match case.holding.quiet_until.filter(|until| *until > now) {
+            let work = accounts.get(place)?;
+            let access = &work.accesses.get(&id)?.access;
+            let (event, guards) = match work.holding.quiet_until.filter(|until| *until > now) {
                 Some(retry_at) => {
                     let why = "a revoke whose outcome is not known may still arrive".to_owned();
                     (Event::NotGranted { why, retry_at }, Vec::new())
@@ -60,10 +61,10 @@ impl Pass<'_> {
             Some((place, id, event, guards))
         }));
         for (place, id, event, guards) in judged.await.into_iter().flatten() {
-            let Some(case) = self.cases.get_mut(place) else { continue };
-            case.handle(id, Event::Tick, now);
-            case.handle(id, event, now);
-            add_guards(&mut case.guards, guards);
+            let Some(work) = self.accounts.get_mut(place) else { continue };
+            work.handle(id, Event::Tick, now);
+            work.handle(id, event, now);
+            add_guards(&mut work.guards, guards);
         }
         Ok(())
     }

@@ -70,7 +70,7 @@ impl PumpHandle {
         if lanes.core.tasks.within(limit, self.ended()).await.is_some() {
             return self.left(Vec::new()).await;
         }
-        let (unfinished, claims) = lanes.core.in_hand.unfinished();
+        let (unfinished, claims) = lanes.in_hand.unfinished();
         lanes.cut.send_replace(true);
         if let Some(task) = self.task.take() {
             task.abort();
@@ -200,8 +200,8 @@ impl Pump {
         let why = said(&*panic);
         tracing::error!(what, why, "a part of the pump died: it is started again");
         for (tenant, settings) in self.core.tenants() {
-            let fact = AuditEvent::new(EventKind::PumpDied).with("part", what).with("why", why.as_str());
-            if let Err(error) = self.tell(&tenant, &settings, fact).await {
+            let audit_event = AuditEvent::new(EventKind::PumpDied).with("part", what).with("why", why.as_str());
+            if let Err(error) = self.tell(&tenant, &settings, audit_event).await {
                 tracing::warn!(%tenant, %error, "the log has no entry about the part that died");
             }
         }

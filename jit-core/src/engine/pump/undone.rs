@@ -3,15 +3,14 @@
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use super::outcome::RETRY_LONGEST;
 use super::{ELSEWHERE, Pump};
 use crate::clock::{Time, after};
-use crate::engine::apply::loaded;
-use crate::engine::records::{access_key, body};
+use crate::engine::repository::loaded;
+use crate::engine::repository::records::{access_key, body};
 use crate::engine::view::AccessView;
 use crate::id::TenantId;
 use crate::model::access::Access;
-use crate::model::holding::Holding;
+use crate::model::holding::{Holding, RETRY_LONGEST};
 use crate::store::{Lane, StoreError};
 
 /// Largest number of accounts of a realm that are looked at.

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Holding;
 use super::verify::default_role;
+use super::{Holding, RETRY_FIRST, RETRY_LONGEST};
 use crate::catalog::{DefaultRole, Membership};
-use crate::clock::Time;
+use crate::clock::{Time, after};
 use crate::handling::{DeadMansSwitchPolicy, Sessions};
 use crate::id::{AccessId, TargetName};
 use crate::model::access::Access;
@@ -135,5 +135,74 @@ impl Holding {
             armed.due = armed.due.or(Some(now));
         }
         self.armed != before
+    }
+    /// Records that the dead man's switch of the membership is armed for this end; none if it takes
+    /// the membership soon. Returns true if that is news.
+    pub fn switch_armed(&mut self, membership: &Membership, end: Option<Time>, now: Time) -> bool {
+        let Some(armed) = self.armed.iter_mut().find(|armed| armed.membership.is_same(membership)) else {
+            return false;
+        };
+        // a move closer, to the end of a window that has begun, is no news
+        let news = armed.end.is_none() || armed.end < end;
+        (armed.end, armed.due, armed.last_error) = (end.or(armed.end).or(Some(now)), None, None);
+        news
+    }
+
+    /// Records why a dead man's switch could not be armed, moved or disarmed, and schedules the
+    /// next try. Returns true if the error is new.
+    pub fn switch_failed(&mut self, membership: &Membership, why: &str, now: Time) -> bool {
+        let mut news = false;
+        for armed in self.armed.iter_mut().filter(|armed| armed.membership.is_same(membership)) {
+            armed.try_again(now);
+            news |= armed.last_error.as_deref() != Some(why);
+            armed.last_error = Some(why.to_owned());
+        }
+        news
+    }
+
+    /// Schedules the next try of a dead man's switch whose server was not there.
+    pub fn switch_delayed(&mut self, membership: &Membership, now: Time) {
+        self.armed
+            .iter_mut()
+            .filter(|armed| armed.membership.is_same(membership))
+            .for_each(|armed| armed.try_again(now));
+    }
+
+    /// Drops the dead man's switch of the membership, because it is disarmed or has fired.
+    pub fn switch_gone(&mut self, membership: &Membership) {
+        self.armed.retain(|armed| !armed.membership.is_same(membership));
+    }
+
+    /// Postpones what is due of dead man's switches that only another target can move. Returns true
+    /// if there was any.
+    pub fn postpone_switches_elsewhere(&mut self, here: &TargetName, now: Time) -> bool {
+        let mut any = false;
+        for armed in self.armed.iter_mut().filter(|armed| armed.is_due(now) && armed.target != *here) {
+            armed.due = Some(after(now, RETRY_LONGEST));
+            any = true;
+        }
+        any
+    }
+
+    /// Returns the memberships whose dead man's switches the target has to disarm now: no live
+    /// access needs them.
+    #[must_use]
+    pub fn switches_to_disarm(&self, here: &TargetName, live: &[&Access], now: Time) -> Vec<Membership> {
+        let wanted = wanted_dead_mans_switches(live);
+        let over = |armed: &&ArmedSwitch| !wanted.iter().any(|wanted| wanted.membership.is_same(&armed.membership));
+        let due = self.armed.iter().filter(|armed| armed.is_due(now) && armed.target == *here);
+        due.filter(over).map(|armed| armed.membership.clone()).collect()
+    }
+}
+
+impl ArmedSwitch {
+    /// Checks whether it has to be armed, moved or disarmed now.
+    fn is_due(&self, now: Time) -> bool {
+        self.due.is_some_and(|due| due <= now)
+    }
+
+    /// Schedules the next try after a failure: soon at first, then less often.
+    fn try_again(&mut self, now: Time) {
+        self.due = Some(after(now, if self.last_error.is_none() { RETRY_FIRST } else { RETRY_LONGEST }));
     }
 }

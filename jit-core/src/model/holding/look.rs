@@ -3,6 +3,7 @@
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
+use super::Holding;
 use super::judge::is_lost;
 use crate::catalog::{Grantor, Membership, Seen, anothers};
 use crate::clock::{Time, after};
@@ -106,6 +107,24 @@ pub fn look(watch: &Watch, live: &[&Access], seen: &Seen, incarnation: &str) -> 
         }
     }
     Look::Gone
+}
+
+impl Holding {
+    /// Moves a watch on after a look at its membership; it goes after the last look.
+    pub fn looked(&mut self, watch: &Watch, seen: &Seen, incarnation: &str, now: Time) {
+        self.watched.retain(|other| other.access != watch.access);
+        self.watched.extend(watch.looked(now, seen, incarnation));
+    }
+
+    /// Makes every watch and every dead man's switch due now, because the server runs anew.
+    pub fn look_now(&mut self, now: Time) {
+        for watch in &mut self.watched {
+            watch.next = now;
+        }
+        for armed in &mut self.armed {
+            armed.due = Some(now);
+        }
+    }
 }
 
 impl Access {

@@ -1,9 +1,14 @@
 //! The memberships of one account in one realm, decided over all its live accesses. Pure.
 
+mod carry;
 mod dead_mans_switch;
+mod follow;
 mod judge;
 mod left;
 mod look;
+mod merge;
+mod orphan;
+mod retry;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -12,15 +17,18 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+pub use carry::by_name;
 pub use dead_mans_switch::{ArmedSwitch, WantedSwitch, mode, wanted_dead_mans_switches};
+pub use follow::concerns_holding;
 pub use judge::{judge, scope, settled, standing};
 pub use left::{appeared, leftovers, lists_memberships, marks};
 pub use look::{Look, Watch, look};
+pub use orphan::Orphan;
+pub use retry::{RETRY_FIRST, RETRY_LONGEST, retry_wait};
 pub use verify::{Closing, closings, orphan_closing, verify};
 
-use crate::catalog::Membership;
 use crate::clock::Time;
-use crate::id::{AccessId, Account, RealmId, TargetName, TenantId};
+use crate::id::{AccessId, Account, RealmId, TenantId};
 use crate::model::access::Access;
 use crate::names::join;
 
@@ -53,19 +61,6 @@ pub struct Holding {
     /// is granted before (law 15).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quiet_until: Option<Time>,
-}
-
-/// A membership without an access, see [`Holding::orphans`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Orphan {
-    /// Target that reaches the account.
-    pub target: TargetName,
-    /// Membership that has to be revoked.
-    #[serde(rename = "subject")]
-    pub membership: Membership,
-    /// Time of the next try, by the store's clock, UTC.
-    pub retry_at: Time,
 }
 
 impl Holding {

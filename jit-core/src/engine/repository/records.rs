@@ -15,82 +15,82 @@ use crate::store::{Expect, Kind, Lane, Record, RecordKey, Schedule, StoreError, 
 
 /// Identity of a target as it was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct TargetRecord {
+pub(in crate::engine) struct TargetRecord {
     /// Realm of the target, known since the first contact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) realm: Option<RealmId>,
+    pub(in crate::engine) realm: Option<RealmId>,
     /// Another realm that answered under the target's name and that no operator has confirmed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) stranger: Option<RealmId>,
+    pub(in crate::engine) stranger: Option<RealmId>,
     /// Description of another server with the same identifier that answered under the target's
     /// name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) copy: Option<String>,
+    pub(in crate::engine) copy: Option<String>,
     /// Time at which the target was written off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) retired: Option<Time>,
+    pub(in crate::engine) retired: Option<Time>,
 }
 
 /// Last known state of a realm's server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct RealmRecord {
+pub(in crate::engine) struct RealmRecord {
     /// Incarnation of the realm's server that was seen last.
-    pub(super) incarnation: String,
+    pub(in crate::engine) incarnation: String,
     /// Log position up to which that incarnation was seen, in the adapter's notation.
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub(super) position: String,
+    pub(in crate::engine) position: String,
     /// Reason why an operator has to look before anything is granted there: two targets of the
     /// declared realm showed two servers at the same time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) doubted: Option<String>,
+    pub(in crate::engine) doubted: Option<String>,
 }
 
 impl RealmRecord {
     /// Returns the realm's server as it was seen last.
-    pub(super) fn seen(&self, realm: &RealmId) -> Identity {
+    pub(in crate::engine) fn seen(&self, realm: &RealmId) -> Identity {
         Identity { realm: realm.clone(), incarnation: self.incarnation.clone(), position: self.position.clone() }
     }
 }
 
 /// Tenant that owns a role of a realm.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct RoleOwner {
-    pub(super) tenant: TenantId,
+pub(in crate::engine) struct RoleOwner {
+    pub(in crate::engine) tenant: TenantId,
 }
 
 /// Policy that was in force last.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct PolicySeen {
-    pub(super) hash: String,
+pub(in crate::engine) struct PolicySeen {
+    pub(in crate::engine) hash: String,
     /// Last revision of the directory, if it changes by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) directory: Option<String>,
+    pub(in crate::engine) directory: Option<String>,
 }
 
 /// People who decide, or decided, in the place of a person who is away.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Delegations {
+pub(in crate::engine) struct Delegations {
     /// Person who is away.
-    pub(super) of: Principal,
+    pub(in crate::engine) of: Principal,
     /// Delegations in their order; only the last can be in force.
-    pub(super) given: Vec<Delegation>,
+    pub(in crate::engine) given: Vec<Delegation>,
 }
 
 /// One delegation; see [`Delegations`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Delegation {
-    pub(super) to: Principal,
-    pub(super) since: Time,
-    pub(super) until: Time,
+pub(in crate::engine) struct Delegation {
+    pub(in crate::engine) to: Principal,
+    pub(in crate::engine) since: Time,
+    pub(in crate::engine) until: Time,
     /// True if it was taken back: decisions made meanwhile do not count.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(super) taken_back: bool,
+    pub(in crate::engine) taken_back: bool,
 }
 
 impl ReviewRecord {
     /// Returns the time until which the access waits for the answer to this very question; none if
     /// it does not wait for it.
-    pub(super) fn waits_until(&self, access: &Access, now: Time) -> Option<Time> {
+    pub(in crate::engine) fn waits_until(&self, access: &Access, now: Time) -> Option<Time> {
         let until = match (access.phase(), access.extension()) {
             (Phase::Pending(pending), _) => pending.lapses_at,
             (_, Some(extension)) => extension.lapses_at,
@@ -104,114 +104,116 @@ impl ReviewRecord {
 
 impl Delegations {
     /// Checks whether this person could decide in the other's place at this time.
-    pub(super) fn cover(&self, by: &Principal, at: Time) -> bool {
+    pub(in crate::engine) fn cover(&self, by: &Principal, at: Time) -> bool {
         self.given.iter().any(|one| !one.taken_back && one.to == *by && one.since <= at && at < one.until)
     }
 }
 
 /// Question to an outside system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct ReviewRecord {
-    pub(super) access: AccessId,
+pub(in crate::engine) struct ReviewRecord {
+    pub(in crate::engine) access: AccessId,
     /// Question asked: an answer counts for this one only. Older records have none.
     #[serde(default)]
-    pub(super) question: QuestionId,
-    pub(super) approver: ApproverName,
+    pub(in crate::engine) question: QuestionId,
+    pub(in crate::engine) approver: ApproverName,
     /// Number of attempts without an answer.
     #[serde(default)]
-    pub(super) failures: u32,
+    pub(in crate::engine) failures: u32,
     /// Last error: the log has it once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) last_error: Option<String>,
+    pub(in crate::engine) last_error: Option<String>,
 }
 
 /// Something that was used once and cannot be used again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct OnceRecord {
-    pub(super) until: Time,
+pub(in crate::engine) struct OnceRecord {
+    pub(in crate::engine) until: Time,
 }
 
 /// Last emergency that a human requested.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct LastEmergency {
-    pub(super) access: AccessId,
+pub(in crate::engine) struct LastEmergency {
+    pub(in crate::engine) access: AccessId,
 }
 
 /// Access that a keyed request led to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct AskedBefore {
-    pub(super) access: AccessId,
+pub(in crate::engine) struct AskedBefore {
+    pub(in crate::engine) access: AccessId,
 }
 
-pub(super) fn target_key(tenant: &TenantId, target: &TargetName) -> RecordKey {
+pub(in crate::engine) fn target_key(tenant: &TenantId, target: &TargetName) -> RecordKey {
     RecordKey::new(tenant, Kind::Target, target.as_str())
 }
 
-pub(super) fn stops_key(tenant: &TenantId) -> RecordKey {
+pub(in crate::engine) fn stops_key(tenant: &TenantId) -> RecordKey {
     RecordKey::new(tenant, Kind::Stops, "stops")
 }
 
-pub(super) fn delegation_key(tenant: &TenantId, of: &Principal) -> RecordKey {
+pub(in crate::engine) fn delegation_key(tenant: &TenantId, of: &Principal) -> RecordKey {
     RecordKey::new(tenant, Kind::Delegation, of.as_str())
 }
 
 /// Returns the label of delegations to this person.
-pub(super) fn delegated_label(to: &Principal) -> (String, String) {
+pub(in crate::engine) fn delegated_label(to: &Principal) -> (String, String) {
     ("to".to_owned(), to.to_string())
 }
 
 /// Returns the label of this human's emergencies that have begun or ended and have no review yet.
-pub(super) fn owes_label(human: &Principal) -> (String, String) {
+pub(in crate::engine) fn owes_label(human: &Principal) -> (String, String) {
     ("owes".to_owned(), human.to_string())
 }
 
 /// Returns the key of the record that every emergency of this human changes: of two at once, one
 /// conflicts and is judged again.
-pub(super) fn emergency_key(tenant: &TenantId, human: &Principal) -> RecordKey {
+pub(in crate::engine) fn emergency_key(tenant: &TenantId, human: &Principal) -> RecordKey {
     RecordKey::new(tenant, Kind::Setting, format!("emergency/{human}"))
 }
 
-pub(super) fn review_key(tenant: &TenantId, token: &str) -> RecordKey {
+pub(in crate::engine) fn review_key(tenant: &TenantId, token: &str) -> RecordKey {
     RecordKey::new(tenant, Kind::Review, token)
 }
 
-pub(super) fn factor_key(tenant: &TenantId, factor: &FactorName, who: &Principal) -> RecordKey {
+pub(in crate::engine) fn factor_key(tenant: &TenantId, factor: &FactorName, who: &Principal) -> RecordKey {
     RecordKey::new(tenant, Kind::Factor, join([factor.as_str(), who.as_str()]))
 }
 
-pub(super) fn once_key(tenant: &TenantId, factor: &FactorName, key: &str) -> RecordKey {
+pub(in crate::engine) fn once_key(tenant: &TenantId, factor: &FactorName, key: &str) -> RecordKey {
     RecordKey::new(tenant, Kind::Once, join([factor.as_str(), key]))
 }
 
-pub(super) fn policy_key(tenant: &TenantId) -> RecordKey {
+pub(in crate::engine) fn policy_key(tenant: &TenantId) -> RecordKey {
     RecordKey::new(tenant, Kind::Setting, "policy")
 }
 
-pub(super) fn ask_key(tenant: &TenantId, by: &Principal, key: &str) -> RecordKey {
+pub(in crate::engine) fn ask_key(tenant: &TenantId, by: &Principal, key: &str) -> RecordKey {
     RecordKey::new(tenant, Kind::AskKey, join([by.as_str(), key]))
 }
 
-pub(super) fn access_key(tenant: &TenantId, id: AccessId) -> RecordKey {
+pub(in crate::engine) fn access_key(tenant: &TenantId, id: AccessId) -> RecordKey {
     RecordKey::new(tenant, Kind::Access, id.to_string())
 }
 
-pub(super) fn realm_key(tenant: &TenantId, realm: &RealmId) -> RecordKey {
+pub(in crate::engine) fn realm_key(tenant: &TenantId, realm: &RealmId) -> RecordKey {
     RecordKey::new(tenant, Kind::Realm, realm.as_str())
 }
 
 /// Returns the key of the record that names a role's tenant. A role belongs to nobody until a
 /// tenant asks for it, so this record stands outside all tenants.
-pub(super) fn role_owner_key(realm: &RealmId, role: &RoleName) -> RecordKey {
+pub(in crate::engine) fn role_owner_key(realm: &RealmId, role: &RoleName) -> RecordKey {
     RecordKey::new(&TenantId::everywhere(), Kind::RoleOwner, join([realm.as_str(), role.as_str()]))
 }
 
 /// Decodes the body of a record, or returns the default if there is no record.
-pub(super) fn body_or_default<T: DeserializeOwned + Default>(record: Option<&Record>) -> Result<T, StoreError> {
+pub(in crate::engine) fn body_or_default<T: DeserializeOwned + Default>(
+    record: Option<&Record>,
+) -> Result<T, StoreError> {
     record.map_or_else(|| Ok(T::default()), body)
 }
 
 /// Decodes the body of a record.
-pub(super) fn body<T: DeserializeOwned>(record: &Record) -> Result<T, StoreError> {
+pub(in crate::engine) fn body<T: DeserializeOwned>(record: &Record) -> Result<T, StoreError> {
     serde_json::from_slice(&record.body).map_err(|error| StoreError::Damaged {
         kind: record.at.kind.as_str(),
         key: record.at.key.clone(),
@@ -220,7 +222,7 @@ pub(super) fn body<T: DeserializeOwned>(record: &Record) -> Result<T, StoreError
 }
 
 /// Writes a body over the record that was read.
-pub(super) fn put<T: Serialize>(
+pub(in crate::engine) fn put<T: Serialize>(
     at: RecordKey,
     before: Option<&Record>,
     body: &T,
@@ -232,18 +234,18 @@ pub(super) fn put<T: Serialize>(
 }
 
 /// Writes bytes of a foreign format over the record that was read.
-pub(super) fn put_bytes(at: RecordKey, before: Option<&Record>, body: Vec<u8>) -> Write {
+pub(in crate::engine) fn put_bytes(at: RecordKey, before: Option<&Record>, body: Vec<u8>) -> Write {
     let what = Writing::Put { body, schedule: None, labels: BTreeMap::new() };
     Write { at, expect: expect(before), what }
 }
 
 /// Demands that the record is as it was read.
-pub(super) fn guard(at: RecordKey, read: Option<&Record>) -> Write {
+pub(in crate::engine) fn guard(at: RecordKey, read: Option<&Record>) -> Write {
     Write { at, expect: expect(read), what: Writing::Guard }
 }
 
 /// Adds guards, each once: one record may be read for several decisions.
-pub(super) fn add_guards(writes: &mut Vec<Write>, guards: impl IntoIterator<Item = Write>) {
+pub(in crate::engine) fn add_guards(writes: &mut Vec<Write>, guards: impl IntoIterator<Item = Write>) {
     for guard in guards {
         if !writes.contains(&guard) {
             writes.push(guard);
@@ -252,11 +254,14 @@ pub(super) fn add_guards(writes: &mut Vec<Write>, guards: impl IntoIterator<Item
 }
 
 /// Returns the expectation for a record that was read in this state.
-pub(super) fn expect(before: Option<&Record>) -> Expect {
+pub(in crate::engine) fn expect(before: Option<&Record>) -> Expect {
     before.map_or(Expect::Absent, |record| Expect::Version(record.version))
 }
 
-pub(super) fn encode(at: &RecordKey, bytes: Result<Vec<u8>, serde_json::Error>) -> Result<Vec<u8>, StoreError> {
+pub(in crate::engine) fn encode(
+    at: &RecordKey,
+    bytes: Result<Vec<u8>, serde_json::Error>,
+) -> Result<Vec<u8>, StoreError> {
     bytes.map_err(|error| StoreError::Damaged {
         kind: at.kind.as_str(),
         key: at.key.clone(),
@@ -274,9 +279,9 @@ pub(crate) fn write_access(access: &Access, expect: Expect) -> Result<Write, Sto
 }
 
 /// Label of a holding that has second looks to come, with the realm as its value.
-pub(super) const WATCHED: &str = "watched";
+pub(in crate::engine) const WATCHED: &str = "watched";
 /// Label of a holding with a dead man's switch, with the realm as its value.
-pub(super) const ARMED: &str = "armed";
+pub(in crate::engine) const ARMED: &str = "armed";
 
 /// Writes the record of a holding as it is now, due at this time.
 ///
@@ -314,6 +319,6 @@ fn labels(access: &Access) -> BTreeMap<String, String> {
 }
 
 /// Returns the lane and the time at which the record of a holding is claimed.
-pub(super) fn schedule_of(holding: &Holding, due: Time) -> Schedule {
+pub(in crate::engine) fn schedule_of(holding: &Holding, due: Time) -> Schedule {
     Schedule { lane: Lane::realm(&holding.realm), due, serial: holding.serial() }
 }

@@ -7,16 +7,17 @@ use std::time::Duration;
 use chrono::TimeDelta;
 
 use super::Pump;
-use super::lane::{ignore_conflict, only_store};
 use crate::approver::{Approver, ApproverError, CALL_LIMIT, Reply, Review, Said};
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::{Time, after};
-use crate::engine::apply::{Applied, Beside};
-use crate::engine::core::{Core, TRIES, Tenant};
+use crate::engine::core::Core;
 use crate::engine::error::JitError;
-use crate::engine::records::{ReviewRecord, body, put};
-use crate::engine::stops::InForce;
-use crate::engine::unit_of_work::UnitOfWork;
+use crate::engine::repository::apply::Beside;
+use crate::engine::repository::attempt::{Attempt, ignore_conflict, only_store, retry};
+use crate::engine::repository::records::{ReviewRecord, body, put};
+use crate::engine::repository::unit_of_work::UnitOfWork;
+use crate::engine::rules::stops::InForce;
+use crate::engine::tenant::Tenant;
 use crate::id::{ApproverName, TenantId};
 use crate::model::access::{Access, Event};
 use crate::model::approval::{Answer, Verdict};
@@ -52,7 +53,7 @@ impl Pump {
         let ask = ClaimRequest { lane: lane.clone(), limit: AT_A_TIME, how_long: CLAIM, node: core.node.clone() };
         let claimed = core.store.claim(&ask).await?;
         let claims = claimed.iter().map(|claimed| claimed.claim.clone()).collect();
-        let _held = core.in_hand.take(lane.as_str(), claims);
+        let _held = self.in_hand.take(lane.as_str(), claims);
         let count = u64::try_from(claimed.len()).unwrap_or(u64::MAX);
         let asked = claimed.into_iter().map(|claimed| self.ask(&settings, &approver, claimed));
         futures_util::future::join_all(asked).await.into_iter().collect::<Result<(), StoreError>>()?;
@@ -152,49 +153,48 @@ impl Core {
         let note = short(&note);
         let details: BTreeMap<String, String> =
             details.iter().take(DETAILS).map(|(name, text)| (short(name), short(text))).collect();
-        for _ in 0..TRIES {
+        let applied = retry!(async {
             let now = self.store.now().await?;
             let loaded = match self.load(&record.at.tenant, question.access, now).await {
                 Ok(loaded) => loaded,
-                Err(error) => return only_store(error),
+                Err(error) => return only_store(error).map(Attempt::Done),
             };
             let release = claim.iter().cloned().collect();
             let InForce { settings, guards, .. } = match self.in_force(&record.at.tenant).await {
                 Ok(in_force) => in_force,
-                Err(error) => return only_store(error),
+                Err(error) => return only_store(error).map(Attempt::Done),
             };
             let beside = Beside { writes: vec![Write::deleting(record)], release, guards };
             let (approver, note, details) = (question.approver.clone(), note.clone(), details.clone());
             if question.waits_until(&loaded.access, now).is_none() {
                 // the answer came when nobody waited for it any more: it is logged, and counts for
                 // nothing
-                let fact = AuditEvent::new(EventKind::DecisionRefused)
+                let audit_event = AuditEvent::new(EventKind::DecisionRefused)
                     .with("approver", approver.as_str())
                     .with("tried", if verdict == Verdict::Approve { "approve" } else { "deny" })
                     .with("question", question.question.to_string())
                     .with("why", "what it answers is closed, or is asked anew")
                     .with("note", note);
                 let mut unit_of_work = UnitOfWork::new(self, &record.at.tenant, &settings, None, now);
-                unit_of_work.about(&loaded.access, &[fact])?;
+                unit_of_work.about(&loaded.access, &[audit_event])?;
                 unit_of_work.change.writes.extend(beside.writes);
                 unit_of_work.change.release = beside.release;
-                return ignore_conflict(unit_of_work.commit().await);
+                return ignore_conflict(unit_of_work.commit().await).map(Attempt::Done);
             }
             let question = question.question;
             let event = Event::Answer(Answer { question, approver, verdict, at: now, note, details });
             match self.apply(&settings, None, &loaded, event, beside).await {
-                Ok(Applied::Done(_)) => return Ok(()),
+                Ok(Attempt::Done(_)) => Ok(Attempt::Done(())),
                 // the question itself may be gone: somebody else has the answer
-                Ok(Applied::Conflict) => {
+                Ok(Attempt::Overtaken) => {
                     let version = self.store.read(&record.at).await?.map(|now| now.version);
-                    if version != Some(record.version) {
-                        return Ok(());
-                    }
+                    let is_open = version == Some(record.version);
+                    Ok(if is_open { Attempt::Overtaken } else { Attempt::Done(()) })
                 }
-                Err(error) => return only_store(error),
+                Err(error) => only_store(error).map(Attempt::Done),
             }
-        }
-        Ok(())
+        });
+        applied.map(|_| ())
     }
 }
 

@@ -10,21 +10,21 @@ use tokio::time::Instant;
 use super::Pump;
 use super::account_work::AccountWork;
 use super::counted::Counted;
-use super::outcome::{RETRY_FIRST, RETRY_LONGEST};
 use super::realm::{Pass, Served};
 use crate::audit_event::{AuditEvent, EventKind, stamp};
-use crate::clock::{Time, after, span, to_std};
+use crate::clock::{Time, span, to_std};
 use crate::database::adapter::copied;
 use crate::database::{
     ArmOrder, Armed, Call, Database, DatabaseError, DeadMansSwitch, DefaultRole, Disarmed, Membership, Rejection,
 };
-use crate::engine::core::{Core, Tenant};
-use crate::engine::records::{ARMED, TargetRecord, body, body_or_default, target_key};
-use crate::engine::who::Who;
+use crate::engine::core::Core;
+use crate::engine::repository::records::{ARMED, TargetRecord, body, body_or_default, target_key};
+use crate::engine::rules::servers::Who;
+use crate::engine::tenant::Tenant;
 use crate::id::{AccessId, TargetName, TenantId};
 use crate::model::access::{Access, Event};
 use crate::model::grant::Grant;
-use crate::model::holding::{ArmedSwitch, Holding, WantedSwitch, mode, wanted_dead_mans_switches};
+use crate::model::holding::{Holding, WantedSwitch, mode, wanted_dead_mans_switches};
 use crate::policy::DeadMansSwitchPolicy;
 use crate::store::{Kind, PageQuery, RecordKey, StoreError};
 
@@ -93,12 +93,12 @@ impl Pass<'_> {
     /// ended and whose revoke was tried but is not verified. Returns whether the server answered.
     pub(super) async fn arm(&mut self, now: Time, over: bool) -> Served {
         let (mut whose, mut orders) = (Vec::new(), Vec::new());
-        for (place, case) in self.fit(now) {
+        for (place, work) in self.fit(now) {
             for wanted in
-                wanted_dead_mans_switches(&case.live()).into_iter().filter(|wanted| over || wanted.end.is_some())
+                wanted_dead_mans_switches(&work.live()).into_iter().filter(|wanted| over || wanted.end.is_some())
             {
-                let Some(armed) = case.holding.dead_mans_switch(&wanted.membership) else { continue };
-                let is_due = |due: Time| due <= now || case.begins(&wanted, &self.label);
+                let Some(armed) = work.holding.dead_mans_switch(&wanted.membership) else { continue };
+                let is_due = |due: Time| due <= now || work.begins(&wanted, &self.label);
                 if armed.target != self.target || !armed.due.is_some_and(is_due) {
                     continue;
                 }
@@ -116,15 +116,15 @@ impl Pass<'_> {
             return Served::Answered { restarted: false };
         }
         let call = self.call();
-        let (answers, served) = self.tell(&call, orders.len(), self.database.arm(&call, &orders)).await;
+        let (answers, served) = self.send(&call, orders.len(), self.database.arm(&call, &orders)).await;
         for ((place, wanted), answer) in whose.into_iter().zip(answers) {
             if let Err(error) = &answer
                 && error.is_another_store()
             {
                 self.theirs.push((place, wanted.membership.clone(), copied(error)));
             }
-            if let Some(case) = self.cases.get_mut(place) {
-                armed(case, &wanted, answer, now);
+            if let Some(work) = self.accounts.get_mut(place) {
+                armed(work, &wanted, answer, now);
             }
         }
         served
@@ -133,8 +133,8 @@ impl Pass<'_> {
     /// Moves and disarms what the effects of this pass made due.
     pub(super) async fn follow(&mut self, now: Time) -> Served {
         let counted = Counted::from(now);
-        for case in &mut self.cases {
-            case.plan_dead_mans_switches(&self.target, &self.dead_mans_switch, now);
+        for work in &mut self.accounts {
+            work.plan_dead_mans_switches(&self.target, &self.dead_mans_switch, now);
         }
         let armed = self.arm(now, true).await;
         if let Served::Unreachable(_) = armed {
@@ -142,96 +142,74 @@ impl Pass<'_> {
         }
         let fit: Vec<usize> = self.fit(counted.now()).map(|(place, _)| place).collect();
         let (mut whose, mut memberships) = (Vec::new(), Vec::new());
-        for (place, case) in self.cases.iter_mut().enumerate().filter(|(place, _)| fit.binary_search(place).is_ok()) {
-            let wanted = wanted_dead_mans_switches(&case.live());
-            let over = |membership: &Membership| !wanted.iter().any(|wanted| wanted.membership.is_same(membership));
-            let mut elsewhere = false;
-            for armed in case.holding.armed.iter_mut().filter(|armed| armed.due.is_some_and(|due| due <= now)) {
-                if armed.target != self.target {
-                    armed.due = Some(after(now, RETRY_LONGEST));
-                    elsewhere = true;
-                } else if over(&armed.membership) {
-                    whose.push(place);
-                    memberships.push(armed.membership.clone());
-                }
+        for (place, work) in self.accounts.iter_mut().enumerate().filter(|(place, _)| fit.binary_search(place).is_ok())
+        {
+            if work.holding.postpone_switches_elsewhere(&self.target, now) {
+                work.touch();
             }
-            if elsewhere {
-                case.touch();
+            for membership in work.holding.switches_to_disarm(&self.target, &work.live(), now) {
+                whose.push(place);
+                memberships.push(membership);
             }
         }
         if memberships.is_empty() {
             return armed;
         }
         let call = self.call();
-        let (answers, served) = self.tell(&call, memberships.len(), self.database.disarm(&call, &memberships)).await;
+        let (answers, served) = self.send(&call, memberships.len(), self.database.disarm(&call, &memberships)).await;
         for ((place, membership), answer) in whose.into_iter().zip(memberships).zip(answers) {
-            if let Some(case) = self.cases.get_mut(place) {
-                disarmed(case, &membership, answer, now);
+            if let Some(work) = self.accounts.get_mut(place) {
+                disarmed(work, &membership, answer, now);
             }
         }
         armed.and(served)
     }
 }
 
-fn armed(case: &mut AccountWork, wanted: &WantedSwitch, answer: Result<Armed, DatabaseError>, now: Time) {
-    case.touch();
-    let Some(entry) = case.holding.armed.iter_mut().find(|armed| armed.membership.is_same(&wanted.membership)) else {
-        return;
-    };
+fn armed(work: &mut AccountWork, wanted: &WantedSwitch, answer: Result<Armed, DatabaseError>, now: Time) {
+    work.touch();
     let news = match answer {
         Ok(armed) => {
-            // a move closer, to the end of a window that has begun, is no news
-            let news = entry.end.is_none() || entry.end < wanted.end;
-            (entry.end, entry.due, entry.last_error) = (wanted.end.or(entry.end).or(Some(now)), None, None);
-            news.then_some(Event::SwitchArmed(armed))
+            work.holding.switch_armed(&wanted.membership, wanted.end, now).then_some(Event::SwitchArmed(armed))
         }
         // it is armed once the server is identified
         Err(error) if error.is_another_server() => {
-            entry.due = Some(again(entry, now));
+            work.holding.switch_delayed(&wanted.membership, now);
             None
         }
         Err(error) => {
             let why = error.with_causes();
-            let news = entry.last_error.as_ref() != Some(&why);
-            (entry.due, entry.last_error) = (Some(again(entry, now)), Some(why.clone()));
-            news.then_some(Event::SwitchMissing { why })
+            work.holding.switch_failed(&wanted.membership, &why, now).then_some(Event::SwitchMissing { why })
         }
     };
     if let Some(event) = news {
-        case.handle(wanted.last, event, now);
+        work.handle(wanted.last, event, now);
     }
 }
 
-/// Returns the time of the next try after a failure: soon at first, then less often.
-fn again(entry: &ArmedSwitch, now: Time) -> Time {
-    after(now, if entry.last_error.is_none() { RETRY_FIRST } else { RETRY_LONGEST })
-}
-
-fn disarmed(case: &mut AccountWork, membership: &Membership, answer: Result<Disarmed, DatabaseError>, now: Time) {
-    case.touch();
+fn disarmed(work: &mut AccountWork, membership: &Membership, answer: Result<Disarmed, DatabaseError>, now: Time) {
+    work.touch();
     match answer {
         Ok(Disarmed { fired_at, .. }) => {
-            case.holding.armed.retain(|armed| !armed.membership.is_same(membership));
+            work.holding.switch_gone(membership);
             let Some(fired_at) = fired_at else { return };
             let was = |id: &AccessId| {
-                let grant = case.accesses.get(id).and_then(|loaded| loaded.access.grant());
+                let grant = work.accesses.get(id).and_then(|loaded| loaded.access.grant());
                 grant.and_then(Grant::membership).is_some_and(|held| held.is_same(membership))
             };
-            let whose: Vec<AccessId> = case.accesses.keys().copied().filter(was).collect();
+            let whose: Vec<AccessId> = work.accesses.keys().copied().filter(was).collect();
             if whose.is_empty() {
-                let fact = AuditEvent::new(EventKind::SwitchFired).with("fired_at", stamp(fired_at));
-                let fact = fact.with("account", membership.account.as_str()).with("role", membership.role.as_str());
-                case.findings.push(fact);
+                let audit_event = AuditEvent::new(EventKind::SwitchFired).with("fired_at", stamp(fired_at));
+                let audit_event =
+                    audit_event.with("account", membership.account.as_str()).with("role", membership.role.as_str());
+                work.findings.push(audit_event);
             }
             for id in whose {
-                case.handle(id, Event::SwitchFired { fired_at }, now);
+                work.handle(id, Event::SwitchFired { fired_at }, now);
             }
         }
         Err(error) => {
-            let why = error.with_causes();
-            for armed in case.holding.armed.iter_mut().filter(|armed| armed.membership.is_same(membership)) {
-                (armed.due, armed.last_error) = (Some(again(armed, now)), Some(why.clone()));
-            }
+            work.holding.switch_failed(membership, &error.with_causes(), now);
         }
     }
 }

@@ -13,16 +13,17 @@ use crate::model::access::Access;
 use crate::model::grant::{Grant, Intent};
 use crate::store::StoreError;
 
-/// Membership to look at, and why.
+/// Order to look at a membership, and its purpose.
 #[derive(Debug)]
-pub(super) struct Asked {
-    pub(super) case: usize,
+pub(super) struct ObserveOrder {
+    /// Place of the account's work in the pass.
+    pub(super) place: usize,
     pub(super) membership: Membership,
-    pub(super) why: Why,
+    pub(super) purpose: Purpose,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Why {
+pub(super) enum Purpose {
     Grant(AccessId),
     Settled(AccessId),
     Look(AccessId),
@@ -33,7 +34,7 @@ impl Pass<'_> {
     pub(super) async fn settle(&mut self) -> Result<(), DatabaseError> {
         let mut orders: BTreeMap<&str, SettleOrder> = BTreeMap::new();
         for intent in
-            self.cases.iter().flat_map(|case| case.accesses.values()).filter_map(|loaded| unsettled(&loaded.access))
+            self.accounts.iter().flat_map(|work| work.accesses.values()).filter_map(|loaded| unsettled(&loaded.access))
         {
             let order = SettleOrder { label: intent.label.clone(), not_after: intent.not_after };
             let entry = orders.entry(&intent.label).or_insert(order);
@@ -54,16 +55,20 @@ impl Pass<'_> {
     }
 
     /// Collects the memberships to look at.
-    pub(super) async fn asked(&mut self) -> Result<Vec<Asked>, StoreError> {
+    pub(super) async fn observe_orders(&self) -> Result<Vec<ObserveOrder>, StoreError> {
         let now = self.core.store.now().await?;
-        let mut asked = Vec::new();
-        for (place, case) in self.cases.iter().enumerate() {
+        let mut orders = Vec::new();
+        for (place, work) in self.accounts.iter().enumerate() {
             // look at what may have come back before something begins for which it would be a
             // standing membership
-            for watch in case.holding.watched.iter().filter(|watch| watch.next <= now) {
-                asked.push(Asked { case: place, membership: watch.membership.clone(), why: Why::Look(watch.access) });
+            for watch in work.holding.watched.iter().filter(|watch| watch.next <= now) {
+                orders.push(ObserveOrder {
+                    place,
+                    membership: watch.membership.clone(),
+                    purpose: Purpose::Look(watch.access),
+                });
             }
-            for loaded in case.accesses.values() {
+            for loaded in work.accesses.values() {
                 let access = &loaded.access;
                 match access.grant() {
                     Some(Grant::Scheduled(_)) if self.stage == Stage::Ends => {}
@@ -71,27 +76,27 @@ impl Pass<'_> {
                         let request = access.request();
                         let (account, role) = (request.account.clone(), request.role.clone());
                         let membership = Membership { account, account_id: None, role, role_id: None };
-                        asked.push(Asked { case: place, membership, why: Why::Grant(access.id()) });
+                        orders.push(ObserveOrder { place, membership, purpose: Purpose::Grant(access.id()) });
                     }
                     Some(grant) if unsettled(access).is_some() => {
                         if let Some(membership) = grant.membership().cloned() {
-                            asked.push(Asked { case: place, membership, why: Why::Settled(access.id()) });
+                            orders.push(ObserveOrder { place, membership, purpose: Purpose::Settled(access.id()) });
                         }
                     }
                     _ => {}
                 }
             }
         }
-        Ok(asked)
+        Ok(orders)
     }
 
     /// Returns the accesses that begin a grant whose leftovers will be compared, each with its
     /// subject.
-    pub(super) fn compared(&self, asked: &[Asked]) -> Vec<(AccessId, Membership)> {
-        let compared = asked.iter().filter_map(|asked| {
-            let Why::Grant(id) = asked.why else { return None };
-            let loaded = self.cases.get(asked.case)?.accesses.get(&id)?;
-            loaded.access.compares().then(|| (id, asked.membership.clone()))
+    pub(super) fn compared(&self, orders: &[ObserveOrder]) -> Vec<(AccessId, Membership)> {
+        let compared = orders.iter().filter_map(|order| {
+            let Purpose::Grant(id) = order.purpose else { return None };
+            let loaded = self.accounts.get(order.place)?.accesses.get(&id)?;
+            loaded.access.compares().then(|| (id, order.membership.clone()))
         });
         compared.collect()
     }
@@ -119,8 +124,8 @@ impl Pass<'_> {
         if *answered != self.server {
             return Err(DatabaseError::another_server(&self.server, answered));
         }
-        if let Some(case) = self.cases.first() {
-            self.core.last_seen.saw(&case.holding.tenant, answered);
+        if let Some(work) = self.accounts.first() {
+            self.core.last_seen.saw(&work.holding.tenant, answered);
         }
         Ok(())
     }

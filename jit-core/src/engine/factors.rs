@@ -1,9 +1,11 @@
 //! Verification of second factors: each is used once, and wrong ones are counted.
 
-use super::core::{Core, TRIES, Tenant};
+use super::core::Core;
 use super::error::JitError;
-use super::records::{OnceRecord, factor_key, once_key, put, put_bytes};
-use super::unit_of_work::UnitOfWork;
+use super::repository::attempt::{Attempt, until_committed};
+use super::repository::records::{OnceRecord, factor_key, once_key, put, put_bytes};
+use super::repository::unit_of_work::UnitOfWork;
+use super::tenant::Tenant;
 use crate::actor::Actor;
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::Time;
@@ -53,7 +55,7 @@ impl Core {
         let name = &response.factor;
         let factor = settings.factors.get(name).ok_or_else(|| no_factor(settings, name))?;
         let key = factor_key(&actor.tenant, name, &actor.principal);
-        for _ in 0..TRIES {
+        until_committed!(async {
             let record = self.store.read(&key).await?;
             let nonce = access.map(Access::nonce).unwrap_or_default();
             let challenge = Challenge {
@@ -68,20 +70,21 @@ impl Core {
                 Ok(verified) => {
                     let once = verified.once.as_ref().map(|once| (once_key(&actor.tenant, name, &once.key), once));
                     if !self.is_used(once.as_ref().map(|(key, _)| key)).await? {
-                        let keep = verified.keep.as_ref().map(|keep| put_bytes(key, record.as_ref(), keep.clone()));
+                        let keep =
+                            verified.keep.as_ref().map(|keep| put_bytes(key.clone(), record.as_ref(), keep.clone()));
                         let once = once.map(|(key, once)| use_up(key, once)).transpose()?;
                         let writes = keep.into_iter().chain(once).collect();
-                        return Ok(Proof { proven: verified.proven(name), writes });
+                        return Ok(Attempt::Done(Proof { proven: verified.proven(name), writes }));
                     }
                     FactorError::wrong("it was used already")
                 }
                 Err(error) => error,
             };
-            if let Some(refused) = self.factor_refused(settings, actor, access, name, record.as_ref(), &error).await? {
-                return Err(refused);
+            match self.factor_refused(settings, actor, access, name, record.as_ref(), &error).await? {
+                Attempt::Done(refused) => Err(refused),
+                Attempt::Overtaken => Ok(Attempt::Overtaken),
             }
-        }
-        Err(JitError::Busy)
+        })
     }
 
     async fn is_used(&self, once: Option<&RecordKey>) -> Result<bool, StoreError> {
@@ -91,8 +94,7 @@ impl Core {
         }
     }
 
-    /// Counts and logs a response that proved nothing. Returns none if a concurrent change
-    /// prevented the count.
+    /// Counts and logs a response that proved nothing, and returns the refusal.
     async fn factor_refused(
         &self,
         settings: &Tenant,
@@ -101,28 +103,24 @@ impl Core {
         name: &FactorName,
         record: Option<&Record>,
         error: &FactorError,
-    ) -> Result<Option<JitError>, JitError> {
+    ) -> Result<Attempt<JitError>, JitError> {
         let why = error.to_string();
-        let fact = |what| AuditEvent::new(what).with("factor", name.as_str()).with("why", why.as_str());
-        let mut facts = vec![fact(EventKind::FactorRefused)];
+        let audit_event = |what| AuditEvent::new(what).with("factor", name.as_str()).with("why", why.as_str());
+        let mut facts = vec![audit_event(EventKind::FactorRefused)];
         let mut writes = Vec::new();
         if let FactorError::Wrong { keep, locked_until, .. } = error {
             let key = factor_key(&actor.tenant, name, &actor.principal);
             writes.extend(keep.as_ref().map(|keep| put_bytes(key, record, keep.clone())));
-            facts.extend(locked_until.map(|until| fact(EventKind::FactorLocked).with("until", until)));
+            facts.extend(locked_until.map(|until| audit_event(EventKind::FactorLocked).with("until", until)));
         }
         let now = self.store.now().await?;
         let mut unit_of_work = UnitOfWork::new(self, &actor.tenant, settings, Some(actor), now);
         match access {
             Some(access) => unit_of_work.about(access, &facts)?,
-            None => facts.into_iter().for_each(|fact| unit_of_work.fact(fact)),
+            None => facts.into_iter().for_each(|audit_event| unit_of_work.audit(audit_event)),
         }
         unit_of_work.change.writes.extend(writes);
-        match unit_of_work.commit().await {
-            Ok(_) => Ok(Some(JitError::FactorRefused { why })),
-            Err(StoreError::Conflict { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        Ok(unit_of_work.attempt().await?.map(|()| JitError::FactorRefused { why }))
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::account_work::AccountWork;
-use super::outcome::{Left, Outcome, Owned, too_many};
+use super::outcome::{NotRevoked, Outcome, Owned, too_many};
 use super::realm::Pass;
 use crate::clock::to_std;
 use crate::database::{DatabaseError, Membership, OwnedObject, OwnedObjects, RevokeHow, RevokeOrder};
@@ -25,7 +25,7 @@ impl Pass<'_> {
         let (ids, memberships): (Vec<AccessId>, Vec<Membership>) = compared.into_iter().unzip();
         // runs beside the look, which may take as long
         let owned: Vec<Owned> = match self.owned_objects(&memberships, to_std(self.core.limits.call)).await {
-            Ok(seen) => seen.iter().map(|things| Ok(things.as_deref().map(marks))).collect(),
+            Ok(seen) => seen.iter().map(|objects| Ok(objects.as_deref().map(marks))).collect(),
             Err(why) => vec![Err(why); ids.len()],
         };
         ids.into_iter().zip(owned).collect()
@@ -47,14 +47,14 @@ impl Pass<'_> {
 
     /// Adds the leftovers of the accesses to the proofs of their ends.
     pub(super) async fn compare(&self, answered: &mut [(usize, Closing, Outcome)]) {
-        let before = |case: usize, id: AccessId| self.cases.get(case)?.accesses.get(&id)?.access.owned_before();
-        let compared = |(case, closing, outcome): &(usize, Closing, Outcome)| {
-            outcome.is_ok() && closing.accesses.iter().any(|id| before(*case, *id).is_some())
+        let before = |place: usize, id: AccessId| self.accounts.get(place)?.accesses.get(&id)?.access.owned_before();
+        let compared = |(place, closing, outcome): &(usize, Closing, Outcome)| {
+            outcome.is_ok() && closing.accesses.iter().any(|id| before(*place, *id).is_some())
         };
-        for (case, closing, outcome) in &mut *answered {
+        for (place, closing, outcome) in &mut *answered {
             let unknown = closing.order.membership.account_id.is_none();
             for proof in outcome.iter_mut().flatten().filter(|_| unknown) {
-                if before(*case, proof.access()).is_none() && is_missing(proof) {
+                if before(*place, proof.access()).is_none() && is_missing(proof) {
                     *proof = proof.clone().with_leftovers(Err(MAYBE_RENAMED.to_owned()));
                 }
             }
@@ -65,16 +65,16 @@ impl Pass<'_> {
             return;
         }
         let now = self.owned_objects(&memberships, WITHIN).await;
-        let mut place = 0_usize;
-        for (case, closing, outcome) in answered.iter_mut().filter(|end| compared(end)) {
-            let seen = now.as_ref().map(|now| now.get(place).and_then(Option::as_ref));
-            place = place.saturating_add(1);
+        let mut next = 0_usize;
+        for (place, closing, outcome) in answered.iter_mut().filter(|end| compared(end)) {
+            let seen = now.as_ref().map(|now| now.get(next).and_then(Option::as_ref));
+            next = next.saturating_add(1);
             // What the dead man's switch took was not renamed. But once another account was seen
             // that may hold it, nothing explains that away.
-            let first = self.cases.get(*case).is_some_and(|case| is_first_try(case, closing));
+            let first = self.accounts.get(*place).is_some_and(|work| is_first_try(work, closing));
             let mut renamed = None;
             for proof in outcome.iter_mut().flatten() {
-                let Some(before) = before(*case, proof.access()) else { continue };
+                let Some(before) = before(*place, proof.access()) else { continue };
                 let gone = !proof.evidence().gone.is_empty();
                 let taken = first && proof.evidence().taken_by_dead_mans_switch;
                 let perhaps_renamed = gone || proof.evidence().gone_before && !taken;
@@ -90,7 +90,7 @@ impl Pass<'_> {
                     };
                 }
                 let left = match seen {
-                    Ok(Some(things)) => Ok(leftovers(before, things)),
+                    Ok(Some(objects)) => Ok(leftovers(before, objects)),
                     Ok(None) => Err(too_many()),
                     Err(why) => Err(why.clone()),
                 };
@@ -101,7 +101,7 @@ impl Pass<'_> {
                 }
             }
             if let Some(why) = renamed {
-                *outcome = Err(Left { why, at_once: false, unknown: false, told: true, moved: false });
+                *outcome = Err(NotRevoked { why, at_once: false, unknown: false, delivered: true, moved: false });
             }
         }
     }
@@ -148,7 +148,7 @@ impl Pass<'_> {
     /// Checks whether the account holds the role by a live access.
     async fn gives(&self, account: &Account, role: &RoleName) -> Result<bool, StoreError> {
         // a pass serves one realm of one tenant
-        let Some(AccountWork { holding, .. }) = self.cases.first() else { return Ok(false) };
+        let Some(AccountWork { holding, .. }) = self.accounts.first() else { return Ok(false) };
         let live = self.core.live_of(&holding.tenant, &holding.realm, account).await?;
         let held =
             |access: &Access| access.grant().filter(|grant| grant.is_live()).and_then(Grant::membership).cloned();
@@ -165,8 +165,8 @@ const MAYBE_RENAMED: &str = "the account, the role or the membership was gone be
                              holders is the same account under another name";
 
 /// Checks that none of these ends was tried before.
-fn is_first_try(case: &AccountWork, closing: &Closing) -> bool {
-    let grants = closing.accesses.iter().filter_map(|id| case.accesses.get(id)?.access.grant());
+fn is_first_try(work: &AccountWork, closing: &Closing) -> bool {
+    let grants = closing.accesses.iter().filter_map(|id| work.accesses.get(id)?.access.grant());
     grants.into_iter().all(|grant| matches!(grant, Grant::Revoking(revoking) if revoking.failures == 0))
 }
 

@@ -41,7 +41,7 @@ impl Rules {
         let itself = move || (asked.hash(), asked.groups(), asked.mentions(), asked.directory());
         let said = if policy.answers_at_once() { calls.now(itself) } else { calls.thread(POLICY_WITHIN, itself).await };
         let (hash, groups, mentions, directory) = said.map_err(|failed| no_answer(&failed))?;
-        let directory = directory.map(|own| super::people::directory(own, tasks));
+        let directory = directory.map(|own| super::directory(own, tasks));
         let people = mentions.people.iter().map(Principal::as_str).collect();
         Ok(Self { policy, calls, hash, groups, mentions, people, directory })
     }

@@ -1,17 +1,22 @@
 //! Directory look-ups about people, and permissions of people (law 16).
 
+mod delegations;
+pub(in crate::engine) mod servers;
+pub(in crate::engine) mod stops;
+
 use std::collections::BTreeSet;
 
-use super::core::{Core, Tenant};
-use super::error::JitError;
-use super::records::owes_label;
-use super::stops::StopsNow;
-use super::unit_of_work::UnitOfWork;
 use crate::actor::Actor;
 use crate::alike::refusal;
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::Time;
 use crate::directory::{DirectoryError, Person};
+use crate::engine::core::Core;
+use crate::engine::error::JitError;
+use crate::engine::repository::records::owes_label;
+use crate::engine::repository::unit_of_work::UnitOfWork;
+use crate::engine::rules::stops::StopsNow;
+use crate::engine::tenant::Tenant;
 use crate::id::{AccessId, Principal, TargetName, TenantId};
 use crate::model::access::Access;
 use crate::model::approval::{Approval, Fresh, Parties, Snapshot};
@@ -21,7 +26,7 @@ use crate::store::{Kind, PageQuery, StoreError, Write};
 
 impl Tenant {
     /// Looks up the person with all groups that policy could ask about.
-    pub(super) async fn person(&self, who: &Principal) -> Result<Person, DirectoryError> {
+    pub(in crate::engine) async fn person(&self, who: &Principal) -> Result<Person, DirectoryError> {
         self.directory.person(who, self.policy.groups()).await
     }
 
@@ -30,7 +35,7 @@ impl Tenant {
     ///
     /// # Errors
     /// [`JitError::Invalid`] names the known one.
-    pub(super) async fn is_no_look_alike(&self, what: &str, who: &Principal) -> Result<(), JitError> {
+    pub(in crate::engine) async fn is_no_look_alike(&self, what: &str, who: &Principal) -> Result<(), JitError> {
         let named = self.policy.people();
         if named.has(who.as_str()) {
             return Ok(());
@@ -49,7 +54,7 @@ impl Tenant {
 
     /// Builds the question to the policy. `owes_review` says that the requester or the grantee owes
     /// a review.
-    pub(super) fn question<'q>(
+    pub(in crate::engine) fn question<'q>(
         &self,
         request: &'q Request,
         requester: &'q Person,
@@ -72,7 +77,7 @@ impl Tenant {
     }
 
     /// Takes from the directory what it says of a decider, for this approval.
-    pub(super) async fn snapshot(
+    pub(in crate::engine) async fn snapshot(
         &self,
         decider: &Principal,
         parties: &Parties,
@@ -99,7 +104,7 @@ impl Tenant {
 
     /// Takes the same snapshot; a decider unknown to the directory is in no group and nobody's
     /// manager.
-    pub(super) async fn snapshot_or_stranger(
+    pub(in crate::engine) async fn snapshot_or_stranger(
         &self,
         decider: &Principal,
         approval: &Approval,
@@ -122,7 +127,7 @@ impl Tenant {
 impl Core {
     /// Asks policy about the request now; `itself` is the access that the request belongs to, if
     /// there is one.
-    pub(super) async fn ruling(
+    pub(in crate::engine) async fn ruling(
         &self,
         settings: &Tenant,
         tenant: &TenantId,
@@ -149,7 +154,7 @@ impl Core {
 
     /// Checks whether one of the humans has another emergency that has begun or ended and has no
     /// review yet.
-    pub(super) async fn owes_review(
+    pub(in crate::engine) async fn owes_review(
         &self,
         tenant: &TenantId,
         humans: BTreeSet<&Principal>,
@@ -174,7 +179,7 @@ impl Core {
     ///
     /// The result includes guards of the delegations that were read. Commit them with the outcome,
     /// so that a delegation that is taken back meanwhile does not count.
-    pub(super) async fn fresh(
+    pub(in crate::engine) async fn fresh(
         &self,
         settings: &Tenant,
         tenant: &TenantId,
@@ -221,7 +226,7 @@ fn unknown(who: &str, tenant: &Tenant) -> Ruling {
 
 impl Core {
     /// Checks that the actor may perform an action that only some may; a refusal is logged.
-    pub(super) async fn permit(
+    pub(in crate::engine) async fn permit(
         &self,
         settings: &Tenant,
         actor: &Actor,
@@ -250,7 +255,7 @@ impl Core {
     }
 
     /// Logs the refusal of an authenticated actor, and returns it as the error.
-    pub(super) async fn refuse<T>(
+    pub(in crate::engine) async fn refuse<T>(
         &self,
         settings: &Tenant,
         actor: &Actor,
@@ -259,10 +264,10 @@ impl Core {
     ) -> Result<T, JitError> {
         let now: Time = self.store.now().await?;
         let mut unit_of_work = UnitOfWork::new(self, &actor.tenant, settings, Some(actor), now);
-        let fact = AuditEvent::new(EventKind::CommandRefused).with("why", error.to_string());
+        let audit_event = AuditEvent::new(EventKind::CommandRefused).with("why", error.to_string());
         match about {
-            Some(access) => unit_of_work.about(access, &[fact])?,
-            None => unit_of_work.fact(fact),
+            Some(access) => unit_of_work.about(access, &[audit_event])?,
+            None => unit_of_work.audit(audit_event),
         }
         unit_of_work.commit().await?;
         Err(error)

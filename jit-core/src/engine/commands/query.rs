@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::engine::Jit;
-use crate::engine::apply::loaded;
 use crate::engine::ask::Filter;
 use crate::engine::error::JitError;
+use crate::engine::repository::loaded;
 use crate::engine::view::AccessView;
 use crate::id::AccessId;
 use crate::model::access::AccessState;

@@ -1,68 +1,45 @@
 //! Application of one event to one access, committed with everything that follows from it.
 
-use super::core::{Core, TRIES, Tenant};
-use super::error::JitError;
-use super::records::RoleOwner;
-use super::records::{access_key, add_guards, body, expect, put, role_owner_key};
-use super::unit_of_work::UnitOfWork;
-use super::view::AccessView;
 use crate::actor::Actor;
-use crate::audit_event::{AuditEvent, EventKind};
+use crate::audit_event::AuditEvent;
 use crate::clock::Time;
-use crate::id::{AccessId, QuestionId, RealmId, RoleName, TenantId};
+use crate::engine::core::Core;
+use crate::engine::error::JitError;
+use crate::engine::repository::Loaded;
+use crate::engine::repository::attempt::{Attempt, until_committed};
+use crate::engine::repository::records::RoleOwner;
+use crate::engine::repository::records::{add_guards, body, expect, put, role_owner_key};
+use crate::engine::repository::unit_of_work::UnitOfWork;
+use crate::engine::tenant::Tenant;
+use crate::engine::view::AccessView;
+use crate::id::{AccessId, QuestionId, TenantId};
 use crate::model::access::{Access, Event, Refused, Step};
-use crate::model::grant::{Grant, Window};
-use crate::model::holding::{ArmedSwitch, Holding, mode};
+use crate::model::holding::{Holding, concerns_holding, mode};
 use crate::policy::DeadMansSwitchPolicy;
-use crate::store::{Claim, Expect, Kind, Record, RecordKey, StoreError, Write};
-
-/// Access as it was read.
-#[derive(Debug, Clone)]
-pub(super) struct Loaded {
-    pub(super) access: Access,
-    pub(super) version: u64,
-    /// Findings for the log why the record is not believed. The access is then the rest of it, and
-    /// it is ending.
-    pub(super) damage: Vec<AuditEvent>,
-}
-
-/// Outcome of an event.
-#[derive(Debug)]
-pub(super) enum Applied {
-    /// The event is committed, or it changed nothing.
-    Done(Box<AccessView>),
-    /// Somebody else changed a record meanwhile: read and decide again.
-    Conflict,
-}
+use crate::store::{Claim, Expect, Kind, RecordKey, Write};
 
 /// Writes that go into the same commit as the access.
 #[derive(Debug, Default)]
-pub(super) struct Beside {
+pub(in crate::engine) struct Beside {
     /// Records that must be as they were read, or are written too.
-    pub(super) writes: Vec<Write>,
+    pub(in crate::engine) writes: Vec<Write>,
     /// Claims to give back.
-    pub(super) release: Vec<Claim>,
+    pub(in crate::engine) release: Vec<Claim>,
     /// Records that must be unchanged since the judgement. Guards alone are nothing to commit.
-    pub(super) guards: Vec<Write>,
+    pub(in crate::engine) guards: Vec<Write>,
 }
 
 impl Core {
-    /// Loads an access of this tenant; another tenant's is not found (law 13).
-    pub(super) async fn load(&self, tenant: &TenantId, id: AccessId, now: Time) -> Result<Loaded, JitError> {
-        let record = self.store.read(&access_key(tenant, id)).await?.ok_or_else(|| JitError::no_access(id))?;
-        Ok(loaded(&record, now)?)
-    }
-
     /// Handles the event and commits what follows: the access, its place in its holding, entries
     /// and notices.
-    pub(super) async fn apply(
+    pub(in crate::engine) async fn apply(
         &self,
         settings: &Tenant,
         actor: Option<&Actor>,
         loaded: &Loaded,
         event: Event,
         beside: Beside,
-    ) -> Result<Applied, JitError> {
+    ) -> Result<Attempt<AccessView>, JitError> {
         let now = self.store.now().await?;
         let before = &loaded.access;
         let tenant = before.tenant();
@@ -89,9 +66,9 @@ impl Core {
                     _ => unit_of_work.about(before, &facts)?,
                 }
                 unit_of_work.change.release = beside.release;
-                return match unit_of_work.commit().await {
-                    Err(StoreError::Conflict { .. }) => Ok(Applied::Conflict),
-                    other => other.map_err(JitError::from).and(Err(why.into())),
+                return match unit_of_work.attempt().await? {
+                    Attempt::Overtaken => Ok(Attempt::Overtaken),
+                    Attempt::Done(()) => Err(why.into()),
                 };
             }
         };
@@ -109,7 +86,7 @@ impl Core {
         let facts = loaded.damage.iter().chain(ruled.iter().flat_map(|ruled| &ruled.facts));
         let facts: Vec<AuditEvent> = facts.cloned().chain(step.facts).collect();
         if step.access == *before && facts.is_empty() && beside.writes.is_empty() && beside.release.is_empty() {
-            return Ok(Applied::Done(Box::new(view)));
+            return Ok(Attempt::Done(view));
         }
         unit_of_work.access(&step.access, Expect::Version(loaded.version), &facts)?;
         // a record that is not believed is not believed about its place either
@@ -117,11 +94,7 @@ impl Core {
         self.place(&mut unit_of_work, was, &step.access, now).await?;
         unit_of_work.change.writes.extend(beside.writes);
         unit_of_work.change.release = beside.release;
-        match unit_of_work.commit().await {
-            Ok(_) => Ok(Applied::Done(Box::new(view))),
-            Err(StoreError::Conflict { .. }) => Ok(Applied::Conflict),
-            Err(error) => Err(error.into()),
-        }
+        Ok(unit_of_work.attempt().await?.map(|()| view))
     }
 
     /// Judges the extension that the event speaks about by what policy and directory say now (law
@@ -144,33 +117,22 @@ impl Core {
 
     /// Applies an event that does not depend on an earlier read. It is retried until nobody else is
     /// in the way.
-    pub(super) async fn change(
+    pub(in crate::engine) async fn change(
         &self,
         settings: &Tenant,
         tenant: &TenantId,
         id: AccessId,
         event: Event,
     ) -> Result<AccessView, JitError> {
-        for _ in 0..TRIES {
+        until_committed!(async {
             let now = self.store.now().await?;
             let loaded = self.load(tenant, id, now).await?;
-            let applied = self.apply(settings, None, &loaded, event.clone(), Beside::default()).await?;
-            if let Applied::Done(view) = applied {
-                return Ok(*view);
-            }
-        }
-        Err(JitError::Busy)
-    }
-
-    /// Checks whether the role of the realm belongs to this tenant, or to nobody yet.
-    pub(super) async fn owns(&self, tenant: &TenantId, realm: &RealmId, role: &RoleName) -> Result<bool, StoreError> {
-        let owner = self.store.read(&role_owner_key(realm, role)).await?;
-        let owner: Option<RoleOwner> = owner.as_ref().map(body).transpose()?;
-        Ok(owner.is_none_or(|owner| owner.tenant == *tenant))
+            self.apply(settings, None, &loaded, event.clone(), Beside::default()).await
+        })
     }
 
     /// Updates the holding for an access that joined it, left it or is due at another time.
-    pub(super) async fn place(
+    pub(in crate::engine) async fn place(
         &self,
         unit_of_work: &mut UnitOfWork<'_>,
         before: Option<&Access>,
@@ -178,14 +140,10 @@ impl Core {
         now: Time,
     ) -> Result<(), JitError> {
         let Some(realm) = access.realm() else { return Ok(()) };
-        let was = before.filter(|before| before.realm().is_some());
-        let (held, holds) = (was.is_some_and(in_holding), in_holding(access));
-        let due_before = was.and_then(Access::effect_due);
-        let moved = was.and_then(Access::window).map(Window::end) != access.window().map(Window::end);
-        if held == holds && due_before == access.effect_due() && !moved {
+        if !concerns_holding(before, access) {
             return Ok(());
         }
-        let tenant = access.tenant();
+        let (tenant, holds) = (access.tenant(), access.in_holding());
         let key = Holding::key(realm, &access.request().account);
         let owner_key = role_owner_key(realm, &access.request().role);
         let read = self.store.read_all(&[RecordKey::new(tenant, Kind::Holding, key), owner_key.clone()]).await?;
@@ -203,24 +161,8 @@ impl Core {
             Some(record) => body(record)?,
             None => Holding::new(tenant.clone(), realm.clone(), access.request().account.clone()),
         };
-        if holds {
-            holding.live.insert(access.id());
-        } else {
-            holding.live.remove(&access.id());
-        }
-        let known = record.and_then(|record| record.schedule.as_ref()).map(|schedule| schedule.due);
-        // the database's dead man's switch follows the window, and is dropped with a server that is
-        // written off
-        let live = matches!(access.grant(), Some(Grant::Active(_)));
-        let retired = matches!(access.grant(), Some(Grant::Retired(_)));
-        let membership = access.grant().and_then(Grant::membership);
-        let mine = |armed: &ArmedSwitch| membership.is_some_and(|membership| armed.membership.is_same(membership));
-        holding.armed.retain(|armed| !(retired && mine(armed)));
-        for armed in holding.armed.iter_mut().filter(|armed| live && moved && mine(armed)) {
-            armed.due = Some(now);
-        }
-        let follow = holding.armed.iter().filter_map(|armed| armed.due).min();
-        let due = [known, follow, access.effect_due(), (!holds).then_some(now)].into_iter().flatten().min();
+        let due = record.and_then(|record| record.schedule.as_ref()).map(|schedule| schedule.due);
+        let due = holding.follow(before, access, due, now);
         unit_of_work.holding(&holding, expect(record), due)?;
         Ok(())
     }
@@ -230,29 +172,4 @@ impl Core {
 fn lengthened(before: &Access, after: &Access) -> Option<Time> {
     let end = after.window()?.end();
     before.window().is_some_and(|before| before.end() < end).then_some(end)
-}
-
-/// Checks whether the access belongs among the live accesses of its account.
-pub(super) fn in_holding(access: &Access) -> bool {
-    access.grant().is_some_and(|grant| grant.is_live() || matches!(grant, Grant::Scheduled(_)))
-}
-
-/// Decodes the access of a record. If the record is damaged, returns the rest of it so that it can
-/// be ended.
-pub(super) fn loaded(record: &Record, now: Time) -> Result<Loaded, StoreError> {
-    let version = record.version;
-    let damaged = match Access::from_bytes(&record.body, now) {
-        Ok(access) => return Ok(Loaded { access, version, damage: Vec::new() }),
-        Err(damaged) => damaged,
-    };
-    match damaged.ending {
-        Some(ending) => {
-            let finding =
-                AuditEvent::new(EventKind::Finding).with("why", format!("its record is damaged: {}", damaged.why));
-            Ok(Loaded { access: ending.access, version, damage: vec![finding, ending.fact] })
-        }
-        None => {
-            Err(StoreError::Damaged { kind: record.at.kind.as_str(), key: record.at.key.clone(), why: damaged.why })
-        }
-    }
 }

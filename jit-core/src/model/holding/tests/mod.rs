@@ -1,5 +1,7 @@
 //! Tests of what one account holds, what is taken from it, and how it is looked at again.
 
+mod writer;
+
 use chrono::TimeDelta;
 
 use super::*;

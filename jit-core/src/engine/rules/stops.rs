@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::ask::Scope;
-use super::core::{Core, Tenant};
-use super::error::JitError;
-use super::records::{TargetRecord, body_or_default, guard, policy_key, stops_key, target_key};
 use crate::alike::are_alike;
 use crate::clock::Time;
 use crate::directory::DirectoryError;
+use crate::engine::ask::Scope;
+use crate::engine::core::Core;
+use crate::engine::error::JitError;
+use crate::engine::repository::records::{TargetRecord, body_or_default, guard, policy_key, stops_key, target_key};
+use crate::engine::tenant::Tenant;
 use crate::id::{Principal, RealmId, TargetName, TenantId};
 use crate::model::access::Access;
 use crate::model::request::Request;
@@ -20,48 +21,48 @@ use crate::store::{Record, StoreError, Write};
 
 /// Time for which a stop waits until the directory says who is meant. The stop does not depend on
 /// it.
-pub(super) const WHO_WITHIN: Duration = Duration::from_secs(1);
+pub(in crate::engine) const WHO_WITHIN: Duration = Duration::from_secs(1);
 
 /// All emergency stops of a tenant.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Stops {
-    pub(super) stops: Vec<Stop>,
+pub(in crate::engine) struct Stops {
+    pub(in crate::engine) stops: Vec<Stop>,
 }
 
 /// One emergency stop.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Stop {
-    pub(super) scope: Scope,
-    pub(super) by: Principal,
-    pub(super) reason: String,
-    pub(super) at: Time,
+pub(in crate::engine) struct Stop {
+    pub(in crate::engine) scope: Scope,
+    pub(in crate::engine) by: Principal,
+    pub(in crate::engine) reason: String,
+    pub(in crate::engine) at: Time,
     /// Human behind the stopped principal, as the directory had it at the stop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) human: Option<Principal>,
+    pub(in crate::engine) human: Option<Principal>,
     /// Realm of the stopped target, if it was known at the stop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) realm: Option<RealmId>,
+    pub(in crate::engine) realm: Option<RealmId>,
     /// True if the stop was lifted before everything that it ends was handled. It refuses nothing
     /// any more, but still ends that.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(super) lifted: bool,
+    pub(in crate::engine) lifted: bool,
 }
 
 impl Stops {
     /// Returns the stops that remain once everything that they end was handled.
-    pub(super) fn swept(&self) -> Self {
+    pub(in crate::engine) fn swept(&self) -> Self {
         Self { stops: self.stops.iter().filter(|stop| !stop.lifted).cloned().collect() }
     }
 }
 
 impl Stop {
     /// Returns the refusal of a new request.
-    pub(super) fn refusal(&self) -> JitError {
+    pub(in crate::engine) fn refusal(&self) -> JitError {
         JitError::Stopped { scope: self.scope.to_string(), by: self.by.to_string(), reason: self.reason.clone() }
     }
 
     /// Returns the refusal of anything that a stopped person tries to do.
-    pub(super) fn binds(&self, who: &Principal) -> JitError {
+    pub(in crate::engine) fn binds(&self, who: &Principal) -> JitError {
         JitError::NotAllowed {
             who: who.to_string(),
             what: "do anything".to_owned(),
@@ -75,15 +76,15 @@ impl Stop {
 
 /// Stops with the current realms of their targets. People are looked up on demand.
 #[derive(Debug, Clone)]
-pub(super) struct StopsNow {
-    pub(super) stops: Stops,
+pub(in crate::engine) struct StopsNow {
+    pub(in crate::engine) stops: Stops,
     /// Realms of the stopped targets, as far as they are known.
     realms: BTreeMap<TargetName, RealmId>,
 }
 
 impl StopsNow {
     /// Returns the stop in force that refuses this request.
-    pub(super) async fn meets(
+    pub(in crate::engine) async fn meets(
         &self,
         settings: &Tenant,
         request: &Request,
@@ -93,14 +94,22 @@ impl StopsNow {
     }
 
     /// Returns the stop that ends this access. A lifted stop ends what was requested before it.
-    pub(super) async fn ends(&self, settings: &Tenant, access: &Access) -> Result<Option<&Stop>, DirectoryError> {
+    pub(in crate::engine) async fn ends(
+        &self,
+        settings: &Tenant,
+        access: &Access,
+    ) -> Result<Option<&Stop>, DirectoryError> {
         let request = access.request();
         self.first(settings, request, access.realm(), |stop| !stop.lifted || request.asked_at <= stop.at).await
     }
 
     /// Returns the stop in force of this person, under any of their names. Nothing that a stopped
     /// person does counts.
-    pub(super) async fn of_person(&self, settings: &Tenant, who: &Principal) -> Result<Option<&Stop>, DirectoryError> {
+    pub(in crate::engine) async fn of_person(
+        &self,
+        settings: &Tenant,
+        who: &Principal,
+    ) -> Result<Option<&Stop>, DirectoryError> {
         for stop in self.stops.stops.iter().filter(|stop| !stop.lifted) {
             if let Scope::Principal(stopped) = &stop.scope
                 && is_same_human(settings, stop, stopped, who).await?
@@ -113,7 +122,7 @@ impl StopsNow {
 
     /// Checks whether a stopped target has an unknown realm, so that its other names are unknown
     /// too.
-    pub(super) fn has_unknown_realm(&self) -> bool {
+    pub(in crate::engine) fn has_unknown_realm(&self) -> bool {
         self.stops.stops.iter().filter(|stop| !stop.lifted).any(
             |stop| matches!(&stop.scope, Scope::Target(target) if stop.realm.is_none() && !self.realms.contains_key(target)),
         )
@@ -177,18 +186,18 @@ async fn is_same_human(
 /// Stops and policy by which something is judged. The result is committed together with the guards,
 /// so that a stop or a policy that was committed meanwhile conflicts.
 #[derive(Debug)]
-pub(super) struct InForce {
+pub(in crate::engine) struct InForce {
     /// Configuration of the tenant, with the policy.
-    pub(super) settings: Arc<Tenant>,
+    pub(in crate::engine) settings: Arc<Tenant>,
     /// Stops of the tenant.
-    pub(super) stops: StopsNow,
+    pub(in crate::engine) stops: StopsNow,
     /// Guards of the records of both, as they were read.
-    pub(super) guards: Vec<Write>,
+    pub(in crate::engine) guards: Vec<Write>,
 }
 
 impl InForce {
     /// Refuses whatever a stopped person tries.
-    pub(super) async fn not_stopped(&self, who: &Principal) -> Result<(), JitError> {
+    pub(in crate::engine) async fn not_stopped(&self, who: &Principal) -> Result<(), JitError> {
         match self.stops.of_person(&self.settings, who).await? {
             Some(stop) => Err(stop.binds(who)),
             None => Ok(()),
@@ -198,7 +207,7 @@ impl InForce {
 
 impl Tenant {
     /// Returns the human behind the name, or the name itself if the directory does not know it.
-    pub(super) async fn human(&self, who: &Principal) -> Result<Principal, DirectoryError> {
+    pub(in crate::engine) async fn human(&self, who: &Principal) -> Result<Principal, DirectoryError> {
         match self.directory.person(who, &BTreeSet::new()).await {
             Ok(person) => Ok(person.human),
             Err(DirectoryError::Unknown { .. }) => Ok(who.clone()),
@@ -209,17 +218,21 @@ impl Tenant {
 
 impl Core {
     /// Decodes the tenant's stops from their record.
-    pub(super) async fn stops_in(&self, tenant: &TenantId, record: Option<&Record>) -> Result<StopsNow, StoreError> {
+    pub(in crate::engine) async fn stops_in(
+        &self,
+        tenant: &TenantId,
+        record: Option<&Record>,
+    ) -> Result<StopsNow, StoreError> {
         self.stops_now(tenant, body_or_default(record)?).await
     }
 
     /// Reads the tenant's stops.
-    pub(super) async fn stops(&self, tenant: &TenantId) -> Result<StopsNow, StoreError> {
+    pub(in crate::engine) async fn stops(&self, tenant: &TenantId) -> Result<StopsNow, StoreError> {
         self.stops_in(tenant, self.store.read(&stops_key(tenant)).await?.as_ref()).await
     }
 
     /// Adds to these stops the realms of their targets.
-    pub(super) async fn stops_now(&self, tenant: &TenantId, stops: Stops) -> Result<StopsNow, StoreError> {
+    pub(in crate::engine) async fn stops_now(&self, tenant: &TenantId, stops: Stops) -> Result<StopsNow, StoreError> {
         let stopped = |stop: &Stop| match &stop.scope {
             Scope::Target(target) => Some(target.clone()),
             Scope::All | Scope::Principal(_) => None,
@@ -237,7 +250,7 @@ impl Core {
     }
 
     /// Creates a stop of this scope, with every name of it that is known now.
-    pub(super) async fn new_stop(
+    pub(in crate::engine) async fn new_stop(
         &self,
         settings: &Tenant,
         tenant: &TenantId,
@@ -262,7 +275,7 @@ impl Core {
 
     /// Reads what is in force for the tenant now. Its guards are what a commit that relies on it
     /// must find unchanged.
-    pub(super) async fn in_force(&self, tenant: &TenantId) -> Result<InForce, JitError> {
+    pub(in crate::engine) async fn in_force(&self, tenant: &TenantId) -> Result<InForce, JitError> {
         let keys = [stops_key(tenant), policy_key(tenant)];
         let read = self.store.read_all(&keys).await?;
         let guards = keys.into_iter().zip(&read).map(|(at, record)| guard(at, record.as_ref())).collect();

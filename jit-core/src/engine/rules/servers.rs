@@ -14,12 +14,14 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use futures_util::future::join_all;
 
-use super::core::Core;
-use super::records::{RealmRecord, TargetRecord, body, body_or_default, put, realm_key, target_key};
-use super::unit_of_work::UnitOfWork;
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::{Time, span, to_std};
 use crate::database::{Continuity, Database, Identity, Membership, is_declared};
+use crate::engine::core::Core;
+use crate::engine::repository::records::{
+    RealmRecord, TargetRecord, body, body_or_default, put, realm_key, target_key,
+};
+use crate::engine::repository::unit_of_work::UnitOfWork;
 use crate::id::{RealmId, TargetName, TenantId};
 use crate::model::access::Access;
 use crate::model::grant::Grant;
@@ -27,7 +29,7 @@ use crate::model::holding::Holding;
 use crate::store::{Change, Kind, RecordKey, StoreError};
 
 /// Limit for another target to show which server it leads to.
-pub(super) const SHOWS_WITHIN: Duration = Duration::from_secs(2);
+pub(in crate::engine) const SHOWS_WITHIN: Duration = Duration::from_secs(2);
 
 /// Number of accesses that are looked for on a restarted server.
 const MOST_LOOKED_FOR: usize = 256;
@@ -36,7 +38,7 @@ const KEPT_EVERY: TimeDelta = TimeDelta::seconds(1);
 
 /// Finding about the server under a target's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Who {
+pub(in crate::engine) enum Who {
     /// The realm's server, in the known run or a later one, or the first server of an unknown
     /// realm.
     TheRealms,
@@ -50,7 +52,7 @@ pub(super) enum Who {
 
 impl Who {
     /// Returns the reason why nothing may be granted there.
-    pub(super) fn refused(&self) -> Option<&str> {
+    pub(in crate::engine) fn refused(&self) -> Option<&str> {
         match self {
             Self::TheRealms => None,
             Self::Doubted(why) | Self::Another(why) => Some(why),
@@ -61,7 +63,7 @@ impl Who {
 /// Log positions up to which this process saw the realms' servers. Tracking costs nothing; the
 /// positions are stored now and then.
 #[derive(Debug, Default)]
-pub(super) struct LastSeen(Mutex<BTreeMap<(TenantId, RealmId), Shown>>);
+pub(in crate::engine) struct LastSeen(Mutex<BTreeMap<(TenantId, RealmId), Shown>>);
 
 #[derive(Debug, Clone)]
 struct Shown {
@@ -71,7 +73,7 @@ struct Shown {
 
 impl LastSeen {
     /// Notes that the realm's server answered.
-    pub(super) fn saw(&self, tenant: &TenantId, identity: &Identity) {
+    pub(in crate::engine) fn saw(&self, tenant: &TenantId, identity: &Identity) {
         let mut all = self.lock();
         let shown = all.entry((tenant.clone(), identity.realm.clone()));
         let shown = shown.or_insert_with(|| Shown { identity: identity.clone(), kept: None });
@@ -132,7 +134,7 @@ impl Other {
 impl Core {
     /// Identifies the server that answers under the target's name. Its identity shows the realm
     /// that the target has, or is to have.
-    pub(super) async fn who_answers(
+    pub(in crate::engine) async fn who_answers(
         &self,
         tenant: &TenantId,
         target: &TargetName,
@@ -230,7 +232,7 @@ impl Core {
 
     /// Checks whether a server can be the one that this process saw last in its realm, by what both
     /// say. True if this process saw none.
-    pub(super) fn may_be(&self, tenant: &TenantId, database: &Arc<dyn Database>, found: &Identity) -> bool {
+    pub(in crate::engine) fn may_be(&self, tenant: &TenantId, database: &Arc<dyn Database>, found: &Identity) -> bool {
         let last = self.last_seen.last(tenant, &found.realm).filter(|last| last != found);
         let continues = last.map(|last| database.continues(&last, found));
         !matches!(continues, Some(Continuity::Unclear(_) | Continuity::Other(_)))
@@ -304,8 +306,8 @@ impl Core {
         let next = RealmRecord { doubted: Some(why.to_owned()), ..known };
         let mut unit_of_work = UnitOfWork::new(self, tenant, &settings, None, self.store.now().await?);
         unit_of_work.change.writes.push(put(key, Some(&record), &next, None)?);
-        let fact = AuditEvent::new(EventKind::TargetRefused).with("target", other.target.as_str());
-        unit_of_work.fact(fact.with("answers_as", found.realm.as_str()).with("why", why));
+        let audit_event = AuditEvent::new(EventKind::TargetRefused).with("target", other.target.as_str());
+        unit_of_work.audit(audit_event.with("answers_as", found.realm.as_str()).with("why", why));
         match unit_of_work.commit().await {
             // somebody else was faster, and found the same
             Ok(_) | Err(StoreError::Conflict { .. }) => Ok(()),
@@ -314,7 +316,7 @@ impl Core {
     }
 
     /// Clears the doubt about the realm, because an operator has looked.
-    pub(super) async fn looked(&self, tenant: &TenantId, realm: &RealmId) -> Result<(), StoreError> {
+    pub(in crate::engine) async fn looked(&self, tenant: &TenantId, realm: &RealmId) -> Result<(), StoreError> {
         loop {
             let key = realm_key(tenant, realm);
             let Some(record) = self.store.read(&key).await? else { return Ok(()) };
@@ -331,7 +333,7 @@ impl Core {
     }
 
     /// Stores the log positions of all servers that were seen, before this process forgets them.
-    pub(super) async fn keep_positions(&self) {
+    pub(in crate::engine) async fn keep_positions(&self) {
         for (tenant, realm) in self.last_seen.realms() {
             if let Err(error) = self.keep_position(&tenant, &realm, true).await {
                 tracing::warn!(%error, %realm, "the position of its server could not be stored");
@@ -341,7 +343,7 @@ impl Core {
 
     /// Stores the log position of the realm's server; without `always` only if that was not just
     /// done.
-    pub(super) async fn keep_position(
+    pub(in crate::engine) async fn keep_position(
         &self,
         tenant: &TenantId,
         realm: &RealmId,
@@ -365,7 +367,7 @@ impl Core {
     /// Returns the reason why the target's data cannot be taken for its realm's: another target
     /// shows that the old server still runs. With `all`, also asks targets that nobody has
     /// contacted yet.
-    pub(super) async fn runs_elsewhere(
+    pub(in crate::engine) async fn runs_elsewhere(
         &self,
         tenant: &TenantId,
         target: &TargetName,

@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 
-use super::core::{Core, Tenant};
-use super::events::EngineEvent;
-use super::notices::{fields, grantees};
-use super::records::{ReviewRecord, put, review_key, write_access, write_holding};
-use super::view::AccessView;
 use crate::actor::Actor;
 use crate::audit::EntryContext;
 use crate::audit_event::{AuditEvent, Detail, EventKind};
 use crate::clock::{Time, after};
+use crate::engine::core::Core;
+use crate::engine::events::EngineEvent;
+use crate::engine::notices::{fields, grantees};
+use crate::engine::repository::attempt::Attempt;
+use crate::engine::repository::records::{ReviewRecord, put, review_key, write_access, write_holding};
+use crate::engine::tenant::Tenant;
+use crate::engine::view::AccessView;
 use crate::hex::random_hex;
 use crate::id::{ApproverName, TenantId};
 use crate::model::access::Access;
@@ -23,20 +25,20 @@ use crate::store::{Change, Expect, Lane, NewEntry, Schedule, StoreError};
 
 /// Change in the making, and the events to publish once it is committed.
 #[derive(Debug)]
-pub(super) struct UnitOfWork<'c> {
+pub(in crate::engine) struct UnitOfWork<'c> {
     core: &'c Core,
     tenant: &'c TenantId,
     settings: &'c Tenant,
     actor: Option<&'c Actor>,
     now: Time,
-    pub(super) change: Change,
+    pub(in crate::engine) change: Change,
     told: Vec<EngineEvent>,
     /// Number of audit events so far that had notices.
     noticed: i64,
 }
 
 impl<'c> UnitOfWork<'c> {
-    pub(super) fn new(
+    pub(in crate::engine) fn new(
         core: &'c Core,
         tenant: &'c TenantId,
         settings: &'c Tenant,
@@ -47,13 +49,18 @@ impl<'c> UnitOfWork<'c> {
     }
 
     /// Adds the access as it is now, with the log entries and notices of what happened to it.
-    pub(super) fn access(&mut self, access: &Access, expect: Expect, facts: &[AuditEvent]) -> Result<(), StoreError> {
+    pub(in crate::engine) fn access(
+        &mut self,
+        access: &Access,
+        expect: Expect,
+        facts: &[AuditEvent],
+    ) -> Result<(), StoreError> {
         self.change.writes.push(write_access(access, expect)?);
         self.about(access, facts)
     }
 
     /// Adds only the log entries and notices about the access, not the access itself.
-    pub(super) fn about(&mut self, access: &Access, facts: &[AuditEvent]) -> Result<(), StoreError> {
+    pub(in crate::engine) fn about(&mut self, access: &Access, facts: &[AuditEvent]) -> Result<(), StoreError> {
         let common = common(access);
         for fact in facts {
             self.ask_outside(access, fact)?;
@@ -70,20 +77,25 @@ impl<'c> UnitOfWork<'c> {
     }
 
     /// Adds a log entry that is about no access.
-    pub(super) fn fact(&mut self, fact: AuditEvent) {
+    pub(in crate::engine) fn audit(&mut self, fact: AuditEvent) {
         self.enter(None, BTreeMap::new(), &fact);
         self.told.push(EngineEvent { tenant: self.tenant.clone(), fact, at: self.now, access: None });
     }
 
     /// Adds the holding as it is now, due at this time. A new holding that holds nothing is not
     /// written.
-    pub(super) fn holding(&mut self, holding: &Holding, expect: Expect, due: Option<Time>) -> Result<(), StoreError> {
+    pub(in crate::engine) fn holding(
+        &mut self,
+        holding: &Holding,
+        expect: Expect,
+        due: Option<Time>,
+    ) -> Result<(), StoreError> {
         self.change.writes.extend(write_holding(holding, expect, due)?);
         Ok(())
     }
 
     /// Commits the change and publishes its events.
-    pub(super) async fn commit(mut self) -> Result<Time, StoreError> {
+    pub(in crate::engine) async fn commit(mut self) -> Result<Time, StoreError> {
         let told = std::mem::take(&mut self.told);
         for about_none in told.iter().filter(|told| told.access.is_none()) {
             self.notices(None, &about_none.fact)?;
@@ -105,6 +117,15 @@ impl<'c> UnitOfWork<'c> {
         committed.await.unwrap_or_else(|error| {
             Err(StoreError::OutcomeUnknown { why: "the commit was interrupted".to_owned(), source: Some(error.into()) })
         })
+    }
+
+    /// Commits the change, unless somebody else changed one of its records meanwhile.
+    pub(in crate::engine) async fn attempt(self) -> Result<Attempt<()>, StoreError> {
+        match self.commit().await {
+            Ok(_) => Ok(Attempt::Done(())),
+            Err(StoreError::Conflict { .. }) => Ok(Attempt::Overtaken),
+            Err(error) => Err(error),
+        }
     }
 
     fn enter(&mut self, access: Option<&Access>, common: BTreeMap<String, Detail>, fact: &AuditEvent) {
