@@ -32,7 +32,7 @@ pub use declared::{DeclaredRealm, FOLLOWS_THE_HOST, InRealm, declared};
 pub use error::{DatabaseError, NameError};
 pub use mark::{StoreMarks, store_in};
 pub use order::GrantOrder;
-pub use password::{Known, Password};
+pub use password::Password;
 pub use tls::TlsMode;
 
 use crate::id::{Account, RoleName, StoreId};

@@ -6,14 +6,14 @@ use crate::database::{DatabaseError, NameError};
 
 /// Says that the server did not answer a call that changes nothing.
 #[must_use]
-pub fn too_slow(limit: Duration) -> DatabaseError {
+pub(super) fn too_slow(limit: Duration) -> DatabaseError {
     DatabaseError::unreachable(format!("the server did not answer within {} s", limit.as_secs_f32()))
 }
 
 /// Answers all orders with an unknown outcome: the client's own limit is over, and everything may
 /// have been sent.
 #[must_use]
-pub fn unknown_to_all<T>(count: usize, limit: Duration) -> Vec<Result<T, DatabaseError>> {
+pub(super) fn unknown_to_all<T>(count: usize, limit: Duration) -> Vec<Result<T, DatabaseError>> {
     let why = format!("no answer within {} s", limit.as_secs_f32());
     (0..count).map(|_| Err(DatabaseError::unknown(&why))).collect()
 }
@@ -39,7 +39,7 @@ pub fn copied(error: &DatabaseError) -> DatabaseError {
 /// Checks whether every order has a certain answer, so that the connection may serve the next call.
 /// A connection that leads to another server may not: the next one may lead to the right server.
 #[must_use]
-pub fn all_certain<T>(results: &[Result<T, DatabaseError>]) -> bool {
+pub(super) fn all_certain<T>(results: &[Result<T, DatabaseError>]) -> bool {
     let uncertain = |result: &Result<T, DatabaseError>| {
         matches!(
             result,

@@ -4,15 +4,16 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::time::Duration;
 
+use super::time::ServerClock;
 use crate::clock::{Time, span, to_std};
-use crate::database::{DatabaseError, SettleOrder};
+use crate::database::{DatabaseError, Identity, SettleOrder};
 
 /// Returns the time that settling may take. The latest of the earlier calls may arrive until
 /// `last`, and a call may take `limit`. Both times are of the server's clock.
 ///
 /// # Errors
 /// [`DatabaseError::NotApplied`] if that is longer than anybody waits.
-pub fn settle_limit(now: Time, last: Time, limit: Duration) -> Result<Duration, DatabaseError> {
+pub(super) fn settle_limit(now: Time, last: Time, limit: Duration) -> Result<Duration, DatabaseError> {
     let wait = to_std(span(now, last));
     if wait > LONGEST_SETTLE {
         let why = format!("an earlier call may still arrive until {last}, by the server's clock");
@@ -21,8 +22,22 @@ pub fn settle_limit(now: Time, last: Time, limit: Duration) -> Result<Duration, 
     Ok(limit.saturating_add(wait).saturating_add(limit))
 }
 
-/// Server operations that [`settle`] needs.
+/// Connection by which a pool settles earlier calls.
+///
+/// A call must show its label before anything else, and compare its deadline with the server's
+/// clock. A call that is under way is found by its label and ended. A call that was not sent yet
+/// shows nothing, and the server refuses it after its deadline. So settling waits for the deadline,
+/// and looks again for a call that slipped in just before.
 pub trait Settling: Send {
+    /// Returns the server's clock, as it was last read.
+    fn clock(&self) -> &ServerClock;
+
+    /// Reads which server answers.
+    ///
+    /// # Errors
+    /// See [`DatabaseError`].
+    fn identity(&mut self) -> impl Future<Output = Result<Identity, DatabaseError>> + Send;
+
     /// Reads the server's clock.
     ///
     /// # Errors
@@ -38,16 +53,11 @@ pub trait Settling: Send {
     -> impl Future<Output = Result<BTreeSet<String>, DatabaseError>> + Send;
 }
 
-/// Makes sure that nothing of these earlier calls can still arrive (law 15). A call must show its
-/// label before anything else, and compare its deadline with the server's clock.
-///
-/// A call that is under way is found by its label and ended. A call that was not sent yet shows
-/// nothing, and the server refuses it after its deadline. So the function waits for the deadline,
-/// and looks again for a call that slipped in just before.
+/// Makes sure that nothing of these earlier calls can still arrive (law 15).
 ///
 /// # Errors
 /// See [`Settling`]. The caller may then conclude nothing.
-pub async fn settle(server: &mut impl Settling, orders: &[SettleOrder]) -> Result<(), DatabaseError> {
+pub(super) async fn settle(server: &mut impl Settling, orders: &[SettleOrder]) -> Result<(), DatabaseError> {
     let mut open: Vec<&SettleOrder> = orders.iter().collect();
     while !open.is_empty() {
         // The clock is read before the labels. A call that passed its deadline check did so before

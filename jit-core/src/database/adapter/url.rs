@@ -25,10 +25,38 @@ pub fn without_password(schemes: &[&str], url: &str) -> Result<(String, Option<S
     let Some((user, password)) = user_info.split_once(':') else {
         return Ok((url.to_owned(), None));
     };
-    let password =
-        percent_decoded(password).ok_or("the password in the URL is not percent-encoded right: write `%` as %25")?;
+    let password = decoded("password", password)?;
     let password = (!password.is_empty()).then(|| SecretString::from(password));
     Ok((format!("{scheme}{user}@{host}{path}"), password))
+}
+
+/// Decodes the percent-encoding of a part of a URL.
+///
+/// # Errors
+/// The reason why the part cannot be read, which does not hold the part itself.
+pub fn decoded(part: &str, text: &str) -> Result<String, String> {
+    percent_decoded(text).ok_or_else(|| format!("the {part} in the URL is not percent-encoded right: write `%` as %25"))
+}
+
+/// Reason to refuse a URL's parameter that says how the connection is protected.
+pub const SAID_BY_TLS: &str = "how the connection is protected is said by the target's `tls`, not by the URL";
+
+/// Reason to refuse a URL's parameter that holds the password.
+pub const SAID_BY_CREDENTIALS: &str = "give the password by password_file, password_env or password_command";
+
+/// Refuses the first parameter after the `?` of a URL that has a reason to be refused.
+///
+/// # Errors
+/// Names the parameter, and the reason.
+pub fn refuse_parameters(query: &str, refusal: impl Fn(&str) -> Option<String>) -> Result<(), String> {
+    for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+        let name = parameter.split_once('=').map_or(parameter, |(name, _)| name);
+        if let Some(why) = refusal(name) {
+            let shown: String = name.chars().take(40).flat_map(char::escape_debug).collect();
+            return Err(format!("the URL's parameter `{shown}` is not accepted: {why}"));
+        }
+    }
+    Ok(())
 }
 
 /// Decodes percent-encoding: `%41` is `A`. Returns `None` if the text is not encoded right.
