@@ -19,9 +19,8 @@
 //! use std::sync::Arc;
 //! use std::time::Duration;
 //!
-//! use jit_core::testkit::mock::{MockServer, Profile};
-//! use jit_core::{AccessRequest, AccessState, Actor, Jit, MemoryStore, PolicyDocument, SystemClock};
-//! use jit_core::{TenantId, TimeDelta};
+//! use jit_core::testkit::mock::{MockServer, Profile}; use jit_core::{AccessRequest, AccessState,
+//! Actor, Jit, MemoryStore, PolicyDocument, SystemClock}; use jit_core::{TenantId, TimeDelta};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {

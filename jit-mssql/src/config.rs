@@ -1,13 +1,10 @@
 //! Address, password source and limits of a SQL Server.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use jit_core::database::adapter::percent_decoded;
-use jit_core::database::tls::TlsError;
-use jit_core::database::{Check, Credentials, DEAD_MAN_GRACE, FixedCredentials, TlsMode};
-use jit_core::store::BoxError;
-use secrecy::SecretString;
+use jit_core::adapter_settings;
+use jit_core::database::Check;
+use jit_core::database::adapter::{
+    ConfigError, SAID_BY_CREDENTIALS, SAID_BY_TLS, Settings, decoded, refuse_parameters, without_password,
+};
 
 use crate::sql::Scope;
 
@@ -38,36 +35,17 @@ pub struct MsSqlConfig {
     pub(crate) port: u16,
     pub(crate) user: String,
     pub(crate) database: String,
-    pub(crate) credentials: Option<Arc<dyn Credentials>>,
-    pub(crate) tls: TlsMode,
-    pub(crate) connections: usize,
-    pub(crate) connect_limit: Duration,
-    pub(crate) call_limit: Duration,
-    pub(crate) dead_mans_switch_grace: Duration,
+    pub(crate) settings: Settings,
 }
 
-/// The configuration cannot be used. Never holds a password.
-#[derive(Debug, thiserror::Error)]
-#[error("the SQL Server is not configured right: {why}")]
-#[non_exhaustive]
-pub struct ConfigError {
-    /// Error in the configuration, and how to fix it.
-    pub why: String,
-    /// Cause of the error.
-    #[source]
-    pub source: Option<BoxError>,
-}
+adapter_settings!(MsSqlConfig);
 
-impl ConfigError {
-    pub(crate) fn new(why: impl Into<String>) -> Self {
-        Self { why: why.into(), source: None }
-    }
-}
+/// Kind of server, as errors of the configuration name it.
+pub(crate) const SERVER: &str = "SQL Server";
 
-impl From<TlsError> for ConfigError {
-    fn from(error: TlsError) -> Self {
-        Self { why: error.why, source: error.source }
-    }
+/// Makes an error of the configuration.
+fn wrong(why: impl Into<String>) -> ConfigError {
+    ConfigError::new(SERVER, why)
 }
 
 /// Form of the URL, for error messages.
@@ -81,95 +59,29 @@ impl MsSqlConfig {
     /// # Errors
     /// When the text is no such URL, names no host, user or database, or has parameters.
     pub fn from_url(url: &str) -> Result<Self, ConfigError> {
-        let Some(rest) = url.strip_prefix("mssql://") else {
-            return Err(ConfigError::new("the URL does not begin with mssql://"));
-        };
-        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        let (authority, path) = rest.split_at(end);
-        if path.contains('@') {
-            return Err(ConfigError::new(
-                "the URL has an @ after the host: percent-encode special characters of user and password (`/` is %2F, `?` is %3F, `#` is %23, `@` is %40)",
-            ));
-        }
-        let (path, query) = path.split_once('?').unwrap_or((path, ""));
-        refuse_parameters(query)?;
-        let Some((user_info, place)) = authority.rsplit_once('@') else {
-            return Err(ConfigError::new(format!("the URL names no user: {FORM}")));
-        };
-        let (user, password) = match user_info.split_once(':') {
-            Some((user, password)) => (user, Some(password)),
-            None => (user_info, None),
-        };
-        let user = decoded("user", user)?;
-        let database = decoded("database", path.trim_start_matches('/'))?;
-        let (host, port) = host_and_port(place)?;
+        let (clean, password) = without_password(&["mssql://"], url).map_err(wrong)?;
+        let rest = clean.split_once("://").map_or("", |(_, rest)| rest);
+        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        refuse_parameters(query, refusal).map_err(wrong)?;
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let database = path.trim_start_matches('/');
+        let (user, place) = authority.rsplit_once('@').unwrap_or(("", authority));
+        let (user, database) = (decoded("user", user).map_err(wrong)?, decoded("database", database).map_err(wrong)?);
         if user.is_empty() {
-            return Err(ConfigError::new(format!("the URL names no user: {FORM}")));
+            return Err(wrong(format!("the URL names no user: {FORM}")));
         }
+        let (host, port) = host_and_port(place)?;
         if database.is_empty() {
-            return Err(ConfigError::new(format!(
+            return Err(wrong(format!(
                 "the URL names no database: {FORM}; the roles of the server itself are those of `master`"
             )));
         }
-        let password = password.map(|password| decoded("password", password)).transpose()?;
-        let password = password.filter(|password| !password.is_empty()).map(SecretString::from);
-        let credentials = password.map(|password| Arc::new(FixedCredentials::new(password)) as Arc<dyn Credentials>);
-        Ok(Self {
-            host,
-            port,
-            user,
-            database,
-            credentials,
-            tls: TlsMode::default(),
-            connections: 8,
-            connect_limit: Duration::from_secs(5),
-            call_limit: Duration::from_secs(10),
-            dead_mans_switch_grace: DEAD_MAN_GRACE,
-        })
-    }
-
-    /// Sets the source of the password, instead of the URL.
-    #[must_use]
-    pub fn credentials(self, credentials: Arc<dyn Credentials>) -> Self {
-        Self { credentials: Some(credentials), ..self }
-    }
-
-    /// Sets the protection of the connection. The default verifies the server's certificate and
-    /// name by the system's roots.
-    #[must_use]
-    pub fn tls(self, tls: TlsMode) -> Self {
-        Self { tls, ..self }
-    }
-
-    /// Sets the greatest number of open connections (default 8).
-    #[must_use]
-    pub fn connections(self, connections: usize) -> Self {
-        Self { connections: connections.max(1), ..self }
-    }
-
-    /// Sets the time limit for a new connection, login included (default 5 s).
-    #[must_use]
-    pub fn connect_limit(self, connect_limit: Duration) -> Self {
-        Self { connect_limit, ..self }
-    }
-
-    /// Sets the time limit for calls that bring none of their own: looking, checking, identifying
-    /// (default 10 s).
-    #[must_use]
-    pub fn call_limit(self, call_limit: Duration) -> Self {
-        Self { call_limit, ..self }
-    }
-
-    /// Sets the grace of the dead man's switch (default 60 s). This long after the end of the last
-    /// access the server itself takes a role away, if no process of jit has.
-    #[must_use]
-    pub fn dead_mans_switch_grace(self, dead_mans_switch_grace: Duration) -> Self {
-        Self { dead_mans_switch_grace, ..self }
+        Ok(Self { host, port, user, database, settings: Settings::new(password) })
     }
 
     /// Returns the check's finding about how the server is verified.
     pub(crate) fn tls_check(&self) -> Option<Check> {
-        self.tls.checked()
+        self.settings.tls.checked()
     }
 
     /// Returns the scope of the target's roles: the database, or the server.
@@ -189,13 +101,13 @@ fn host_and_port(place: &str) -> Result<(String, u16), ConfigError> {
         },
     };
     if host.is_empty() {
-        return Err(ConfigError::new(format!("the URL names no host: {FORM}")));
+        return Err(wrong(format!("the URL names no host: {FORM}")));
     }
     if host.contains('\\') || host.contains("%5C") || host.contains("%5c") {
-        return Err(ConfigError::new("the URL names an instance: write the port that it listens on instead"));
+        return Err(wrong("the URL names an instance: write the port that it listens on instead"));
     }
     // The text can be a part of a password with an unencoded @, so the error does not repeat it.
-    let wrong = || ConfigError::new(format!("the URL's port is no number from 1 to 65535: {FORM}"));
+    let wrong = || wrong(format!("the URL's port is no number from 1 to 65535: {FORM}"));
     let port = match port {
         Some(port) => port.parse::<u16>().ok().filter(|port| *port != 0).ok_or_else(wrong)?,
         None => 1433,
@@ -203,25 +115,15 @@ fn host_and_port(place: &str) -> Result<(String, u16), ConfigError> {
     Ok((host.to_owned(), port))
 }
 
-fn refuse_parameters(query: &str) -> Result<(), ConfigError> {
-    let Some(parameter) = query.split('&').find(|parameter| !parameter.is_empty()) else { return Ok(()) };
-    let name = parameter.split_once('=').map_or(parameter, |(name, _)| name);
-    let shown: String = name.chars().take(40).flat_map(char::escape_debug).collect();
-    let why = match name.to_ascii_lowercase().as_str() {
-        "encrypt" | "trustservercertificate" | "hostnameincertificate" | "sslmode" => {
-            "how the connection is protected is said by the target's `tls`, not by the URL"
-        }
-        "password" | "pwd" => "give the password by password_file, password_env or password_command",
+/// Returns the reason to refuse this parameter of a URL. All are refused.
+fn refusal(parameter: &str) -> Option<String> {
+    let why = match parameter.to_ascii_lowercase().as_str() {
+        "encrypt" | "trustservercertificate" | "hostnameincertificate" | "sslmode" => SAID_BY_TLS,
+        "password" | "pwd" => SAID_BY_CREDENTIALS,
         "user" | "uid" | "database" => "it stands before the `?`: mssql://broker@host:1433/database",
         _ => "the URL takes no parameters",
     };
-    Err(ConfigError::new(format!("the URL's parameter `{shown}` is not accepted: {why}")))
-}
-
-fn decoded(what: &str, text: &str) -> Result<String, ConfigError> {
-    percent_decoded(text).ok_or_else(|| {
-        ConfigError::new(format!("the {what} in the URL is not percent-encoded right: write `%` as %25"))
-    })
+    Some(why.to_owned())
 }
 
 #[cfg(test)]
@@ -242,7 +144,7 @@ mod tests {
     #[test]
     fn law_12_a_password_in_the_url_is_taken_out_and_never_shown() {
         let config = MsSqlConfig::from_url("mssql://jit_broker:hunt%2Fer2@db.example:5433/orders").unwrap();
-        assert!(config.credentials.is_some());
+        assert!(config.settings.credentials.is_some());
         assert!(!format!("{config:?}").contains("hunt"));
         for wrong in [
             "mssql://u:hunter2/x@h/d",

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use jit_core::clock::Time;
-use jit_core::database::adapter::ServerClock;
-use jit_core::database::{Call, DatabaseError, Identity, Known, Password, Rejection};
+use jit_core::database::adapter::{ConfigError, Connects, Kept, ServerClock, Settings};
+use jit_core::database::{Call, DatabaseError, Identity, Password, Rejection};
 use rustls::ClientConfig;
 use secrecy::{ExposeSecret, SecretString};
 use tiberius::{AuthMethod, Client, EncryptionLevel, Row};
@@ -13,7 +13,7 @@ use tokio_util::compat::{Compat, TokioAsyncWriteCompatExt};
 use tracing::instrument::WithSubscriber;
 use tracing::subscriber::NoSubscriber;
 
-use crate::config::{ConfigError, MsSqlConfig};
+use crate::config::MsSqlConfig;
 use crate::error;
 use crate::observe::GROUP;
 use crate::row::Columns;
@@ -85,7 +85,7 @@ impl Connector {
     /// Validates the configuration; connects to nothing.
     pub(crate) fn new(config: MsSqlConfig) -> Result<Self, ConfigError> {
         let tls = tls::verifying(&config)?.map(Arc::new);
-        let password = Password::new(config.credentials.clone());
+        let password = Password::new(config.settings.credentials.clone());
         Ok(Self { config, tls, password })
     }
 
@@ -102,25 +102,12 @@ impl Connector {
     pub(crate) async fn connect(&self) -> Result<Connection, DatabaseError> {
         // Boxed: a future of this size, in one call after the other, is too much for the stack of a
         // thread.
-        self.password.connect(self.config.connect_limit, Box::pin(self.broker())).await
+        self.password.connect(self.config.settings.connect_limit, Box::pin(self.broker())).await
     }
 
-    /// Waits until the password is known. Its source has a time limit of its own.
-    pub(crate) async fn ready(&self) -> Result<(), DatabaseError> {
-        self.password.ready().await
-    }
-
-    /// Logs in. A refused password is read again, once: it may have been rotated.
     async fn broker(&self) -> Result<Connection, DatabaseError> {
-        if let Some(password) = self.password.kept() {
-            match self.attempt(Some(password.secret())).await {
-                Err(error) if error::is_refused(&error) => self.password.refused(&password),
-                Err(error) => return Err(error::connecting(error)),
-                Ok((client, socket)) => return self.greet(client, socket).await,
-            }
-        }
-        let password = self.password.read().await?;
-        let (client, socket) = self.attempt(password.as_ref().map(Known::secret)).await.map_err(error::connecting)?;
+        let attempt = |password| self.attempt(password);
+        let (client, socket) = self.password.log_in(attempt, error::is_refused, error::connecting).await?;
         self.greet(client, socket).await
     }
 
@@ -128,8 +115,9 @@ impl Connector {
     /// gateway names is verified like the first.
     async fn attempt(
         &self,
-        password: Option<&SecretString>,
+        password: Option<SecretString>,
     ) -> Result<(Client<Compat<Wire>>, std::net::TcpStream), tiberius::error::Error> {
+        let password = password.as_ref();
         match self.attempt_at(&self.config.host, self.config.port, password).await {
             Err(tiberius::error::Error::Routing { host, port }) => self.attempt_at(&host, port, password).await,
             other => other,
@@ -189,14 +177,37 @@ impl Connector {
     }
 }
 
-impl Connection {
+impl Connects for Connector {
+    fn settings(&self) -> &Settings {
+        &self.config.settings
+    }
+
+    fn password(&self) -> &Password {
+        &self.password
+    }
+}
+
+impl Kept for Connection {
+    type Connector = Connector;
+
+    async fn open(connector: &Connector) -> Result<Self, DatabaseError> {
+        connector.connect().await
+    }
+
     /// Checks whether the connection can still be used, as far as is known on this side. Nothing
     /// may have come unasked, and the other side must not have closed it.
-    pub(crate) fn is_open(&self) -> bool {
+    async fn is_open(&mut self) -> bool {
         let silent = |error: std::io::Error| error.kind() == std::io::ErrorKind::WouldBlock;
         self.sound && self.socket.peek(&mut [0; 1]).is_err_and(silent)
     }
 
+    /// Checks whether nothing failed on the connection, which it knows itself.
+    fn is_in_order(&self, _: bool) -> bool {
+        self.sound
+    }
+}
+
+impl Connection {
     /// Returns the server's identity, if it is the server that the call is meant for.
     pub(crate) fn meant(&self, call: &Call) -> Result<Identity, DatabaseError> {
         let unknown = || DatabaseError::not_applied("the server did not say who it is");

@@ -1,9 +1,9 @@
 //! [`MsSqlDatabase`]: the contract [`Database`], call by call.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use jit_core::database::adapter::{Lends as _, Lent as _, change, none_applied, read, settle, settle_limit, too_slow};
+use jit_core::database::adapter::{ConfigError, Pool, Settling as _};
 use jit_core::database::{
     ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, DeadMansSwitch, Disarmed,
     GrantOrder, Granted, Holders, Identity, Membership, NameError, Observation, Owned, RevokeOrder, RevokeReport,
@@ -11,9 +11,8 @@ use jit_core::database::{
 };
 use jit_core::id::{Account, RoleName};
 
-use crate::config::{ConfigError, MsSqlConfig};
-use crate::connect::{AZURE_DATABASE, AZURE_INSTANCE, Server};
-use crate::pool::{Lease, Pool};
+use crate::config::MsSqlConfig;
+use crate::connect::{AZURE_DATABASE, AZURE_INSTANCE, Connection, Connector, Server};
 use crate::sql::Scope;
 use crate::sql::set_up::SetUp;
 use crate::{account, check, dead_mans_switch, grant, observe, revoke};
@@ -22,7 +21,7 @@ use crate::{account, check, dead_mans_switch, grant, observe, revoke};
 /// `master`.
 #[derive(Debug, Clone)]
 pub struct MsSqlDatabase {
-    pool: Pool,
+    pool: Arc<Pool<Connection>>,
     scope: Scope,
 }
 
@@ -34,20 +33,7 @@ impl MsSqlDatabase {
     /// When the CA file cannot be used, or the system has no CA certificates and none are named.
     pub fn new(config: MsSqlConfig) -> Result<Self, ConfigError> {
         let scope = config.scope();
-        Ok(Self { pool: Pool::new(config)?, scope })
-    }
-
-    /// Returns the time limit of a call that brings none.
-    fn limit(&self) -> Duration {
-        self.pool.connector().config().call_limit
-    }
-
-    /// Makes a call that changes nothing, within the configured limit.
-    async fn read<T>(
-        &self,
-        work: impl AsyncFnOnce(&mut Lease) -> Result<T, DatabaseError>,
-    ) -> Result<T, DatabaseError> {
-        read(&self.pool, self.pool.connector().config().call_limit, work).await
+        Ok(Self { pool: Arc::new(Pool::new(Connector::new(config)?)), scope })
     }
 }
 
@@ -62,7 +48,7 @@ impl Database for MsSqlDatabase {
     }
 
     async fn identify(&self) -> Result<Identity, DatabaseError> {
-        self.read(async |lease| Ok(lease.connection()?.moment().await?.identity)).await
+        self.pool.read(async |connection| connection.identity().await).await
     }
 
     fn continues(&self, before: &Identity, now: &Identity) -> Continuity {
@@ -70,88 +56,76 @@ impl Database for MsSqlDatabase {
     }
 
     async fn capabilities(&self) -> Result<Capabilities, DatabaseError> {
-        self.read(async |lease| {
-            let connection = lease.connection()?;
-            let dead_mans_switch = connection.dead_mans_switch().await?.here();
-            Ok(capabilities(&connection.server, dead_mans_switch))
-        })
-        .await
+        self.pool
+            .read(async |connection| {
+                let dead_mans_switch = connection.dead_mans_switch().await?.here();
+                Ok(capabilities(&connection.server, dead_mans_switch))
+            })
+            .await
     }
 
     async fn check(&self, roles: &[RoleName]) -> Result<Vec<Check>, DatabaseError> {
         let tls = self.pool.connector().config().tls_check();
-        self.read(async |lease| check::check(lease.connection()?, roles, tls).await).await
+        self.pool.read(async |connection| check::check(connection, roles, tls).await).await
     }
 
     async fn observe(&self, memberships: &[Membership]) -> Result<Observation, DatabaseError> {
         let memberships: Vec<&Membership> = memberships.iter().collect();
-        let (moment, looks) = self.read(async |lease| lease.connection()?.look(&memberships).await).await?;
+        let (moment, looks) = self.pool.read(async |connection| connection.look(&memberships).await).await?;
         Ok(observe::observation(moment, looks))
     }
 
     async fn grant(&self, call: &Call, orders: &[GrantOrder]) -> Vec<Result<Granted, DatabaseError>> {
         let connector = self.pool.connector();
-        change(&self.pool, call, orders.len(), async |lease, budget| match lease.connection() {
-            Ok(connection) => grant::grant(connector, connection, call, orders, budget).await,
-            Err(error) => none_applied(orders.len(), &error),
-        })
-        .await
+        self.pool
+            .change(call, orders.len(), async |connection, budget| {
+                grant::grant(connector, connection, call, orders, budget).await
+            })
+            .await
     }
 
     async fn revoke(&self, call: &Call, orders: &[RevokeOrder]) -> Vec<Result<RevokeReport, DatabaseError>> {
         let connector = self.pool.connector();
-        change(&self.pool, call, orders.len(), async |lease, budget| match lease.connection() {
-            Ok(connection) => revoke::revoke(connector, connection, call, orders, budget).await,
-            Err(error) => none_applied(orders.len(), &error),
-        })
-        .await
+        self.pool
+            .change(call, orders.len(), async |connection, budget| {
+                revoke::revoke(connector, connection, call, orders, budget).await
+            })
+            .await
     }
 
     async fn arm(&self, call: &Call, orders: &[ArmOrder]) -> Vec<Result<Armed, DatabaseError>> {
-        let grace = self.pool.connector().config().dead_mans_switch_grace;
-        change(&self.pool, call, orders.len(), async |lease, budget| match lease.connection() {
-            Ok(connection) => dead_mans_switch::arm(connection, call, orders, grace, budget).await,
-            Err(error) => none_applied(orders.len(), &error),
-        })
-        .await
+        let grace = self.pool.connector().config().settings.dead_mans_switch_grace;
+        self.pool
+            .change(call, orders.len(), async |connection, budget| {
+                dead_mans_switch::arm(connection, call, orders, grace, budget).await
+            })
+            .await
     }
 
     async fn disarm(&self, call: &Call, orders: &[Membership]) -> Vec<Result<Disarmed, DatabaseError>> {
-        change(&self.pool, call, orders.len(), async |lease, budget| match lease.connection() {
-            Ok(connection) => dead_mans_switch::disarm(connection, call, orders, budget).await,
-            Err(error) => none_applied(orders.len(), &error),
-        })
-        .await
+        self.pool
+            .change(call, orders.len(), async |connection, budget| {
+                dead_mans_switch::disarm(connection, call, orders, budget).await
+            })
+            .await
     }
 
     async fn settle(&self, orders: &[SettleOrder]) -> Result<Identity, DatabaseError> {
-        let Some(last) = orders.iter().map(|order| order.not_after).max() else { return self.identify().await };
-        let limit = self.limit();
-        let mut lease = self.pool.lend(limit).await?;
-        let connection = lease.connection()?;
-        let limit = settle_limit(connection.server.clock.after(Duration::ZERO), last, limit)?;
-        let settling = async {
-            settle(connection, orders).await?;
-            connection.moment().await.map(|moment| moment.identity)
-        };
-        let result = tokio::time::timeout(limit, settling).await.map_err(|_| too_slow(limit))?;
-        lease.give_back(result.is_ok());
-        result
+        self.pool.settle(orders).await
     }
 
     async fn owned_objects(&self, memberships: &[Membership]) -> Result<Owned, DatabaseError> {
-        self.read(async |lease| lease.connection()?.owned_objects(memberships).await).await
+        self.pool.read(async |connection| connection.owned_objects(memberships).await).await
     }
 
     async fn holders(&self, roles: &[RoleName]) -> Result<Holders, DatabaseError> {
-        self.read(async |lease| lease.connection()?.holders(roles).await).await
+        self.pool.read(async |connection| connection.holders(roles).await).await
     }
 
     async fn set_up(&self, roles: &[RoleName]) -> Result<String, DatabaseError> {
         let config = self.pool.connector().config();
         // A server that answers says whether it is Azure's, and which user the login is.
-        let answered = self.read(async |lease| {
-            let connection = lease.connection()?;
+        let answered = self.pool.read(async |connection| {
             let user = check::user(connection).await?;
             Ok((connection.server.scope, user))
         });
@@ -166,7 +140,7 @@ impl Database for MsSqlDatabase {
     }
 
     async fn stores(&self) -> Result<Vec<StoreMarks>, DatabaseError> {
-        self.read(async |lease| lease.connection()?.stores().await).await
+        self.pool.read(async |connection| connection.stores().await).await
     }
 }
 

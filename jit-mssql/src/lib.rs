@@ -81,7 +81,6 @@ mod error;
 mod grant;
 mod observe;
 mod owned_objects;
-mod pool;
 mod revoke;
 mod row;
 mod sessions;
@@ -89,5 +88,6 @@ mod settle;
 mod sql;
 mod tls;
 
-pub use config::{ConfigError, MsSqlConfig};
+pub use config::MsSqlConfig;
 pub use database::MsSqlDatabase;
+pub use jit_core::database::adapter::ConfigError;

@@ -1,12 +1,12 @@
 //! Making sure that nothing of an earlier call can still arrive (law 15), as
-//! [`jit_core::database::adapter::settle`] describes. A batch of ours shows its label before
+//! [`Settling`] describes. A batch of ours shows its label before
 //! anything else. It checks its deadline around each statement that changes something.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jit_core::clock::Time;
-use jit_core::database::DatabaseError;
-use jit_core::database::adapter::{Budget, Settling, UNTIL_GONE, not_ended};
+use jit_core::database::adapter::{Budget, ServerClock, Settling, UNTIL_GONE, not_ended};
+use jit_core::database::{DatabaseError, Identity};
 
 use crate::connect::Connection;
 use crate::error::reading;
@@ -15,6 +15,14 @@ use crate::row::Columns;
 use crate::sql;
 
 impl Settling for Connection {
+    fn clock(&self) -> &ServerClock {
+        &self.server.clock
+    }
+
+    async fn identity(&mut self) -> Result<Identity, DatabaseError> {
+        Ok(self.moment().await?.identity)
+    }
+
     async fn now(&mut self) -> Result<Time, DatabaseError> {
         let results = self.run(sql::NOW, Vec::new()).await.all().map_err(reading)?;
         let row = results.first().and_then(|rows| rows.first());

@@ -14,6 +14,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use jit_core::database::adapter::ConfigError;
+use jit_core::database::tls::client_config;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tiberius::error::Error;
@@ -22,8 +24,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::config::{ConfigError, MsSqlConfig};
-use jit_core::database::tls::client_config;
+use crate::config::{MsSqlConfig, SERVER};
 
 /// Length of a TDS packet's header. The header's bytes 2 and 3 are the packet's length, header
 /// included.
@@ -313,7 +314,7 @@ impl AsyncWrite for Wire {
 /// configuration's dangerous option. TLS 1.2 is the latest that servers speak inside PRELOGIN
 /// packets.
 pub(crate) fn verifying(config: &MsSqlConfig) -> Result<Option<ClientConfig>, ConfigError> {
-    Ok(client_config(&config.tls, &[&rustls::version::TLS12])?)
+    client_config(&config.settings.tls, &[&rustls::version::TLS12]).map_err(|error| ConfigError::tls(SERVER, error))
 }
 
 #[cfg(test)]

@@ -1,13 +1,12 @@
 //! Configuration of one server: its address and how to connect to it.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
 
-use jit_core::database::adapter::{percent_decoded, without_password};
-use jit_core::database::tls::TlsError;
-use jit_core::database::{Check, Credentials, DEAD_MAN_GRACE, FixedCredentials, TlsMode};
-use jit_core::store::BoxError;
+use jit_core::adapter_settings;
+use jit_core::database::adapter::{
+    ConfigError, SAID_BY_CREDENTIALS, SAID_BY_TLS, Settings, percent_decoded, refuse_parameters, without_password,
+};
+use jit_core::database::{Check, TlsMode};
 use mysql_async::{OptsBuilder, SslOpts};
 
 use crate::sql::Flavour;
@@ -40,12 +39,7 @@ pub struct MySqlConfig {
     pub(crate) user: String,
     /// Server kind that the URL's scheme names; the server itself knows better.
     pub(crate) flavour: Flavour,
-    pub(crate) credentials: Option<Arc<dyn Credentials>>,
-    pub(crate) tls: TlsMode,
-    pub(crate) connections: usize,
-    pub(crate) connect_limit: Duration,
-    pub(crate) call_limit: Duration,
-    pub(crate) dead_mans_switch_grace: Duration,
+    pub(crate) settings: Settings,
 }
 
 /// Address on which a server listens.
@@ -67,28 +61,14 @@ pub(crate) enum Way {
     Relayed(PathBuf),
 }
 
-/// The configuration cannot be used. Never holds a password.
-#[derive(Debug, thiserror::Error)]
-#[error("the mysql server is not configured right: {why}")]
-#[non_exhaustive]
-pub struct ConfigError {
-    /// Reason, and what to write instead.
-    pub why: String,
-    /// Underlying cause, if any.
-    #[source]
-    pub source: Option<BoxError>,
-}
+adapter_settings!(MySqlConfig);
 
-impl ConfigError {
-    pub(crate) fn new(why: impl Into<String>) -> Self {
-        Self { why: why.into(), source: None }
-    }
-}
+/// Kind of server, as errors of the configuration name it.
+pub(crate) const SERVER: &str = "mysql server";
 
-impl From<TlsError> for ConfigError {
-    fn from(error: TlsError) -> Self {
-        Self { why: error.why, source: error.source }
-    }
+/// Makes an error of the configuration.
+fn wrong(why: impl Into<String>) -> ConfigError {
+    ConfigError::new(SERVER, why)
 }
 
 /// Default port of both servers.
@@ -106,71 +86,19 @@ impl MySqlConfig {
     /// Fails if it is no such URL, names no host or user, or has a parameter.
     pub fn from_url(url: &str) -> Result<Self, ConfigError> {
         let schemes = ["mysql://", "mariadb://"];
-        let (clean, password) = without_password(&schemes, url).map_err(ConfigError::new)?;
+        let (clean, password) = without_password(&schemes, url).map_err(wrong)?;
         let rest = clean.split_once("://").map_or("", |(_, rest)| rest);
-        if let Some((_, parameters)) = rest.split_once('?') {
-            return Err(unknown_parameter(parameters));
-        }
+        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        refuse_parameters(query, refusal).map_err(wrong)?;
         let authority = rest.split('/').next().unwrap_or_default();
-        let (user, host) =
-            authority.rsplit_once('@').ok_or_else(|| ConfigError::new(format!("the URL names no user: {HOW}")))?;
+        let (user, host) = authority.rsplit_once('@').ok_or_else(|| wrong(format!("the URL names no user: {HOW}")))?;
         let user = decoded(user)?;
         if user.is_empty() {
-            return Err(ConfigError::new(format!("the URL names no user: {HOW}")));
+            return Err(wrong(format!("the URL names no user: {HOW}")));
         }
         let place = place(host)?;
-        let credentials = password.map(|password| Arc::new(FixedCredentials::new(password)) as Arc<dyn Credentials>);
         let flavour = if clean.starts_with("mariadb:") { Flavour::MariaDb } else { Flavour::MySql };
-        Ok(Self {
-            place,
-            user,
-            flavour,
-            credentials,
-            tls: TlsMode::default(),
-            connections: 8,
-            connect_limit: Duration::from_secs(5),
-            call_limit: Duration::from_secs(10),
-            dead_mans_switch_grace: DEAD_MAN_GRACE,
-        })
-    }
-
-    /// Sets the source of the password, which replaces one in the URL.
-    #[must_use]
-    pub fn credentials(self, credentials: Arc<dyn Credentials>) -> Self {
-        Self { credentials: Some(credentials), ..self }
-    }
-
-    /// Sets how the connection is protected. The default verifies the server's certificate and name
-    /// by the system's roots.
-    #[must_use]
-    pub fn tls(self, tls: TlsMode) -> Self {
-        Self { tls, ..self }
-    }
-
-    /// Sets the number of connections that are open at once, at most (8 by default).
-    #[must_use]
-    pub fn connections(self, connections: usize) -> Self {
-        Self { connections: connections.max(1), ..self }
-    }
-
-    /// Sets the time limit for a new connection, login included (5 s by default).
-    #[must_use]
-    pub fn connect_limit(self, connect_limit: Duration) -> Self {
-        Self { connect_limit, ..self }
-    }
-
-    /// Sets the time limit for a call that brings no limit of its own: looking, checking,
-    /// identifying (10 s by default).
-    #[must_use]
-    pub fn call_limit(self, call_limit: Duration) -> Self {
-        Self { call_limit, ..self }
-    }
-
-    /// Sets the time from the end of the last access until the server itself revokes a role, if jit
-    /// has not done it before (60 s by default).
-    #[must_use]
-    pub fn dead_mans_switch_grace(self, dead_mans_switch_grace: Duration) -> Self {
-        Self { dead_mans_switch_grace, ..self }
+        Ok(Self { place, user, flavour, settings: Settings::new(password) })
     }
 
     /// Checks whether it is a Unix socket, where nobody in between can read.
@@ -181,11 +109,11 @@ impl MySqlConfig {
     /// Returns a check's finding on how the server is verified. Returns nothing for a Unix socket,
     /// where nobody in between can read.
     pub(crate) fn tls_check(&self) -> Option<Check> {
-        if self.is_local() { None } else { self.tls.checked() }
+        if self.is_local() { None } else { self.settings.tls.checked() }
     }
 
     /// Returns the driver's settings without the password.
-    pub(crate) fn settings(&self, way: Way) -> OptsBuilder {
+    pub(crate) fn driver_settings(&self, way: Way) -> OptsBuilder {
         let settings = OptsBuilder::default().user(Some(self.user.clone()));
         let settings = match &self.place {
             Place::Host { host, port } => settings.ip_or_hostname(host.clone()).tcp_port(*port),
@@ -200,7 +128,7 @@ impl MySqlConfig {
         // Some servers check passwords elsewhere (PAM, LDAP, a cloud's tokens) and ask for them in
         // the clear. They get them only where both chain and name of the certificate were verified:
         // anyone else who asks may not be the server.
-        let verified = covered && matches!(self.tls, TlsMode::VerifyFull { .. });
+        let verified = covered && matches!(self.settings.tls, TlsMode::VerifyFull { .. });
         // without this, the driver would move to a socket that the server names, and nobody has
         // verified its other end
         settings.prefer_socket(false).tcp_nodelay(true).enable_cleartext_plugin(verified)
@@ -208,11 +136,11 @@ impl MySqlConfig {
 }
 
 fn decoded(text: &str) -> Result<String, ConfigError> {
-    percent_decoded(text).ok_or_else(|| ConfigError::new(format!("the URL cannot be read: {HOW}")))
+    percent_decoded(text).ok_or_else(|| wrong(format!("the URL cannot be read: {HOW}")))
 }
 
 fn place(host: &str) -> Result<Place, ConfigError> {
-    let unreadable = || ConfigError::new(format!("the URL's host cannot be read: {HOW}"));
+    let unreadable = || wrong(format!("the URL's host cannot be read: {HOW}"));
     let (name, port) = if let Some(rest) = host.strip_prefix('[') {
         let (name, port) = rest.split_once(']').ok_or_else(unreadable)?;
         (name.to_owned(), port.strip_prefix(':'))
@@ -221,7 +149,7 @@ fn place(host: &str) -> Result<Place, ConfigError> {
         (decoded(name)?, port)
     };
     if name.is_empty() {
-        return Err(ConfigError::new(format!("the URL names no host: {HOW}")));
+        return Err(wrong(format!("the URL names no host: {HOW}")));
     }
     if name.starts_with('/') {
         return Ok(Place::Socket(name));
@@ -230,17 +158,14 @@ fn place(host: &str) -> Result<Place, ConfigError> {
     Ok(Place::Host { host: name, port })
 }
 
-fn unknown_parameter(parameters: &str) -> ConfigError {
-    let name = parameters.split(['=', '&']).next().unwrap_or_default();
-    let shown: String = name.chars().take(40).flat_map(char::escape_debug).collect();
-    let why = match name {
-        "ssl-mode" | "ssl_mode" | "ssl-ca" | "require_ssl" | "verify_ca" | "verify_identity" => {
-            "how the connection is protected is said by the target's `tls`, not by the URL"
-        }
-        "password" => "give the password by password_file, password_env or password_command",
+/// Returns the reason to refuse this parameter of a URL. All are refused.
+fn refusal(parameter: &str) -> Option<String> {
+    let why = match parameter {
+        "ssl-mode" | "ssl_mode" | "ssl-ca" | "require_ssl" | "verify_ca" | "verify_identity" => SAID_BY_TLS,
+        "password" => SAID_BY_CREDENTIALS,
         _ => "none are known",
     };
-    ConfigError::new(format!("the URL's parameter `{shown}` is not accepted: {why}"))
+    Some(why.to_owned())
 }
 
 #[cfg(test)]
@@ -250,7 +175,7 @@ mod tests {
     #[test]
     fn law_12_a_password_in_the_url_is_taken_out_and_never_shown() {
         let config = MySqlConfig::from_url("mysql://jit_broker:hunt%2Fer2@db.example:3307").unwrap();
-        assert!(config.credentials.is_some());
+        assert!(config.settings.credentials.is_some());
         assert!(!format!("{config:?}").contains("hunt"));
         for wrong in ["mysql://u:hunter2/x@h", "mysql://u:hunter2@h:port", "mysql://u:hun%ter2@h", "hunter2"] {
             let error = MySqlConfig::from_url(wrong).unwrap_err();
@@ -273,7 +198,7 @@ mod tests {
     fn law_12_a_password_is_given_in_the_clear_only_where_the_server_was_verified() {
         let asks = |tls: TlsMode, way: Way| {
             let config = MySqlConfig::from_url("mysql://u@h").unwrap().tls(tls);
-            mysql_async::Opts::from(config.settings(way)).enable_cleartext_plugin()
+            mysql_async::Opts::from(config.driver_settings(way)).enable_cleartext_plugin()
         };
         let named =
             || TlsMode::VerifyFull { ca: Some("ca.pem".into()), server_name: Some("project:instance".to_owned()) };

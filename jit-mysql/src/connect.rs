@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use jit_core::database::adapter::ServerClock;
-use jit_core::database::tls::{client_config, trusted};
-use jit_core::database::{DatabaseError, Known, Password, Rejection, TlsMode};
+use jit_core::database::adapter::{ConfigError, Connects, Kept, ServerClock, Settings};
+use jit_core::database::tls::{TlsError, client_config, trusted};
+use jit_core::database::{DatabaseError, Password, Rejection, TlsMode};
 use mysql_async::prelude::{Protocol, Queryable as _};
 use mysql_async::{Conn, Params, QueryResult, Row, SslOpts};
 use rustls::ClientConfig;
@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
 
 use crate::account::Name;
-use crate::config::{ConfigError, MySqlConfig, Place, Way};
+use crate::config::{MySqlConfig, Place, SERVER, Way};
 use crate::error;
 use crate::observe::{Moment, number, text};
 use crate::relay::Relay;
@@ -66,8 +66,9 @@ impl Connector {
         // if an embedder's other crates bring a second provider of cryptography, the driver could
         // not choose
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let tls = if config.is_local() { Tls::Nobody } else { Tls::of(&config.tls)? };
-        let password = Password::new(config.credentials.clone());
+        let tls = if config.is_local() { Ok(Tls::Nobody) } else { Tls::of(&config.settings.tls) };
+        let tls = tls.map_err(|error| ConfigError::tls(SERVER, error))?;
+        let password = Password::new(config.settings.credentials.clone());
         Ok(Self { config, tls, password, settings: Mutex::new(None) })
     }
 
@@ -79,29 +80,18 @@ impl Connector {
     pub(crate) async fn connect(&self) -> Result<Connection, DatabaseError> {
         // boxed: a future of this size, nested in call after call, is too much for the stack of a
         // thread
-        self.password.connect(self.config.connect_limit, Box::pin(self.broker())).await
+        self.password.connect(self.config.settings.connect_limit, Box::pin(self.broker())).await
     }
 
-    /// Waits until the password is there: its source has a time limit of its own.
-    pub(crate) async fn ready(&self) -> Result<(), DatabaseError> {
-        self.password.ready().await
-    }
-
-    /// Connects, and reads a refused password anew, once: it may have been rotated.
     async fn broker(&self) -> Result<Connection, DatabaseError> {
-        if let Some(password) = self.password.kept() {
-            match self.attempt(Some(password.secret())).await {
-                Err(error) if error::is_refused(&error) => self.password.refused(&password),
-                other => return self.greet(other.map_err(error::connecting)?).await,
-            }
-        }
-        let password = self.password.read().await?;
-        let conn = self.attempt(password.as_ref().map(Known::secret)).await.map_err(error::connecting)?;
+        let attempt = |password| self.attempt(password);
+        let conn = self.password.log_in(attempt, error::is_refused, error::connecting).await?;
         self.greet(conn).await
     }
 
-    async fn attempt(&self, password: Option<&SecretString>) -> Result<Conn, mysql_async::Error> {
-        let connect = |way| Conn::new(self.config.settings(way).pass(password.map(ExposeSecret::expose_secret)));
+    async fn attempt(&self, password: Option<SecretString>) -> Result<Conn, mysql_async::Error> {
+        let password = password.as_ref().map(ExposeSecret::expose_secret);
+        let connect = |way| Conn::new(self.config.driver_settings(way).pass(password));
         match (&self.tls, &self.config.place) {
             (Tls::Relay(tls), Place::Host { host, port }) => {
                 let relay = Relay::to(host, *port, tls)?;
@@ -171,7 +161,7 @@ impl Connector {
 }
 
 impl Tls {
-    fn of(mode: &TlsMode) -> Result<Self, ConfigError> {
+    fn of(mode: &TlsMode) -> Result<Self, TlsError> {
         if let TlsMode::VerifyFull { ca, server_name: None } = mode {
             let roots = trusted(ca.as_deref())?.into_iter().map(|root| root.to_vec().into()).collect();
             return Ok(Self::Driver(SslOpts::default().with_disable_built_in_roots(true).with_root_certs(roots)));
@@ -181,22 +171,33 @@ impl Tls {
     }
 }
 
+impl Connects for Connector {
+    fn settings(&self) -> &Settings {
+        &self.config.settings
+    }
+
+    fn password(&self) -> &Password {
+        &self.password
+    }
+}
+
+impl Kept for Connection {
+    type Connector = Connector;
+
+    async fn open(connector: &Connector) -> Result<Self, DatabaseError> {
+        connector.connect().await
+    }
+
+    /// Checks whether the server answers and takes our settings again. The driver notices only on
+    /// use that a server went away. An earlier call changed some settings, and something between us
+    /// and the server may have restored the server's own.
+    async fn is_open(&mut self) -> bool {
+        let Some(conn) = self.conn.as_mut().filter(|conn| !conn.is_disconnected()) else { return false };
+        conn.query_drop(&*self.settings).await.is_ok()
+    }
+}
+
 impl Connection {
-    /// Checks whether it can still be used, as far as is known here.
-    pub(crate) fn is_open(&self) -> bool {
-        self.conn.as_ref().is_some_and(|conn| !conn.is_disconnected())
-    }
-
-    /// Checks whether the server answers and takes our settings again. An earlier call changed some
-    /// of them, and something between us and the server may have restored the server's own.
-    pub(crate) async fn answers(&mut self) -> bool {
-        let settings = Arc::clone(&self.settings);
-        match self.conn() {
-            Ok(conn) => conn.query_drop(&*settings).await.is_ok(),
-            Err(_) => false,
-        }
-    }
-
     /// Closes it, whatever is under way.
     pub(crate) fn close(&mut self) {
         self.conn = None;

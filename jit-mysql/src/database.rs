@@ -1,9 +1,9 @@
 //! [`MySqlDatabase`]: the contract, call by call.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use jit_core::database::adapter::{Lends as _, Lent as _, change, read, settle, settle_limit, too_slow};
+use jit_core::database::adapter::{ConfigError, Pool, Settling as _};
 use jit_core::database::{
     ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, DeadMansSwitch, Disarmed,
     GrantOrder, Granted, Holders, Identity, Membership, NameError, Observation, Owned, RevokeOrder, RevokeReport,
@@ -12,9 +12,8 @@ use jit_core::database::{
 use jit_core::id::{Account, RoleName};
 
 use crate::account::Name;
-use crate::config::{ConfigError, MySqlConfig};
-use crate::connect::Server;
-use crate::pool::{Lease, Pool};
+use crate::config::MySqlConfig;
+use crate::connect::{Connection, Connector, Server};
 use crate::sql::Flavour;
 use crate::sql::set_up::SetUp;
 use crate::{account, check, dead_mans_switch, grant, observe, revoke};
@@ -22,7 +21,7 @@ use crate::{account, check, dead_mans_switch, grant, observe, revoke};
 /// Database of one MySQL or MariaDB server.
 #[derive(Debug, Clone)]
 pub struct MySqlDatabase {
-    pool: Pool,
+    pool: Arc<Pool<Connection>>,
 }
 
 impl MySqlDatabase {
@@ -33,15 +32,7 @@ impl MySqlDatabase {
     /// Fails if the CA file cannot be used, or if the system has no CA certificates and none are
     /// named.
     pub fn new(config: MySqlConfig) -> Result<Self, ConfigError> {
-        Ok(Self { pool: Pool::new(config)? })
-    }
-
-    /// Makes a call that changes nothing, within the configured limit.
-    async fn read<T>(
-        &self,
-        work: impl AsyncFnOnce(&mut Lease) -> Result<T, DatabaseError>,
-    ) -> Result<T, DatabaseError> {
-        read(&self.pool, self.pool.connector().config().call_limit, work).await
+        Ok(Self { pool: Arc::new(Pool::new(Connector::new(config)?)) })
     }
 }
 
@@ -56,7 +47,7 @@ impl Database for MySqlDatabase {
     }
 
     async fn identify(&self) -> Result<Identity, DatabaseError> {
-        self.read(async |lease| lease.moment().await.map(|moment| moment.identity)).await
+        self.pool.read(async |connection| connection.identity().await).await
     }
 
     fn continues(&self, before: &Identity, now: &Identity) -> Continuity {
@@ -64,87 +55,85 @@ impl Database for MySqlDatabase {
     }
 
     async fn capabilities(&self) -> Result<Capabilities, DatabaseError> {
-        self.read(async |lease| {
-            let dead_mans_switch = lease.dead_mans_switch().await?;
-            Ok(capabilities(&lease.server, dead_mans_switch))
-        })
-        .await
+        self.pool
+            .read(async |connection| {
+                let dead_mans_switch = connection.dead_mans_switch().await?;
+                Ok(capabilities(&connection.server, dead_mans_switch))
+            })
+            .await
     }
 
     async fn check(&self, roles: &[RoleName]) -> Result<Vec<Check>, DatabaseError> {
         let tls = self.pool.connector().config().tls_check();
-        self.read(async |lease| check::check(lease, roles, tls).await).await
+        self.pool.read(async |connection| check::check(connection, roles, tls).await).await
     }
 
     async fn observe(&self, memberships: &[Membership]) -> Result<Observation, DatabaseError> {
-        self.read(async |lease| {
-            let (moment, looks) = lease.look(memberships).await?;
-            Ok(observe::observation(moment, looks))
-        })
-        .await
+        self.pool
+            .read(async |connection| {
+                let (moment, looks) = connection.look(memberships).await?;
+                Ok(observe::observation(moment, looks))
+            })
+            .await
     }
 
     async fn grant(&self, call: &Call, orders: &[GrantOrder]) -> Vec<Result<Granted, DatabaseError>> {
-        change(&self.pool, call, orders.len(), async |lease, budget| grant::grant(lease, call, orders, budget).await)
+        self.pool
+            .change(call, orders.len(), async |connection, budget| grant::grant(connection, call, orders, budget).await)
             .await
     }
 
     async fn revoke(&self, call: &Call, orders: &[RevokeOrder]) -> Vec<Result<RevokeReport, DatabaseError>> {
-        let pool = &self.pool;
-        change(pool, call, orders.len(), async |lease, budget| revoke::revoke(lease, pool, call, orders, budget).await)
+        self.pool
+            .change(call, orders.len(), async |connection, budget| {
+                revoke::revoke(connection, &self.pool, call, orders, budget).await
+            })
             .await
     }
 
     async fn arm(&self, call: &Call, orders: &[ArmOrder]) -> Vec<Result<Armed, DatabaseError>> {
-        let grace = self.pool.connector().config().dead_mans_switch_grace;
-        change(&self.pool, call, orders.len(), async |lease, budget| {
-            dead_mans_switch::arm(lease, call, orders, grace, budget).await
-        })
-        .await
+        let grace = self.pool.connector().config().settings.dead_mans_switch_grace;
+        self.pool
+            .change(call, orders.len(), async |connection, budget| {
+                dead_mans_switch::arm(connection, call, orders, grace, budget).await
+            })
+            .await
     }
 
     async fn disarm(&self, call: &Call, orders: &[Membership]) -> Vec<Result<Disarmed, DatabaseError>> {
-        change(&self.pool, call, orders.len(), async |lease, budget| {
-            dead_mans_switch::disarm(lease, call, orders, budget).await
-        })
-        .await
+        self.pool
+            .change(call, orders.len(), async |connection, budget| {
+                dead_mans_switch::disarm(connection, call, orders, budget).await
+            })
+            .await
     }
 
     async fn settle(&self, orders: &[SettleOrder]) -> Result<Identity, DatabaseError> {
-        let Some(last) = orders.iter().map(|order| order.not_after).max() else { return self.identify().await };
-        let limit = self.pool.connector().config().call_limit;
-        let mut lease = self.pool.lend(limit).await?;
-        let limit = settle_limit(lease.server.clock.after(Duration::ZERO), last, limit)?;
-        let settling = async {
-            settle(&mut *lease, orders).await?;
-            lease.moment().await.map(|moment| moment.identity)
-        };
-        let result = tokio::time::timeout(limit, settling).await.map_err(|_| too_slow(limit))?;
-        lease.give_back(result.is_ok());
-        result
+        self.pool.settle(orders).await
     }
 
     async fn owned_objects(&self, memberships: &[Membership]) -> Result<Owned, DatabaseError> {
-        self.read(async |lease| lease.owned_objects(memberships).await).await
+        self.pool.read(async |connection| connection.owned_objects(memberships).await).await
     }
 
     async fn holders(&self, roles: &[RoleName]) -> Result<Holders, DatabaseError> {
-        self.read(async |lease| lease.holders(roles).await).await
+        self.pool.read(async |connection| connection.holders(roles).await).await
     }
 
     async fn set_up(&self, roles: &[RoleName]) -> Result<String, DatabaseError> {
         let config = self.pool.connector().config();
         // a server that answers says which of the two it is, and which account the broker's is
-        let answered = self.read(async |lease| Ok((lease.server.flavour, check::broker(lease)))).await;
+        let answered =
+            self.pool.read(async |connection| Ok((connection.server.flavour, check::broker(connection)))).await;
         let (flavour, broker) = answered.unwrap_or_else(|_| (config.flavour, Name::of(config.user.clone(), "%")));
         let named = roles.iter().filter_map(|role| Name::parse(role.as_str()).ok());
         let roles: Vec<Name> = named.map(|role| flavour.role(&role)).collect();
-        let needs_tls = config.tls != TlsMode::DangerPlaintext && !config.is_local();
+        let needs_tls = config.settings.tls != TlsMode::DangerPlaintext && !config.is_local();
         Ok(SetUp { flavour, broker: &broker, needs_tls, roles: &roles }.script())
     }
 
     async fn stores(&self) -> Result<Vec<StoreMarks>, DatabaseError> {
-        self.read(async |lease| lease.stores().await).await
+        self.pool.read(async |connection| connection.stores().await).await
     }
 }
 

@@ -90,7 +90,6 @@ mod error;
 mod grant;
 mod observe;
 mod owned_objects;
-mod pool;
 mod powers;
 mod relay;
 mod revoke;
@@ -100,8 +99,9 @@ mod settle;
 mod sql;
 mod unblock;
 
-pub use config::{ConfigError, MySqlConfig};
+pub use config::MySqlConfig;
 pub use database::MySqlDatabase;
+pub use jit_core::database::adapter::ConfigError;
 pub use sql::dead_mans_switch::{LEASES, dead_mans_switch_for, home};
 pub use sql::hosts::{certain, may_match, place, specific};
 pub use sql::rights::{USER_COLUMNS as USER_COLUMNS_IN_MYSQL, USER_RIGHTS_IN_MARIADB};

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jit_core::clock::{Time, after};
-use jit_core::database::adapter::{Budget, none_applied};
+use jit_core::database::adapter::{Budget, Pool, none_applied};
 use jit_core::database::{Call, DatabaseError, Membership, RevokeHow, RevokeOrder, RevokeReport, Seen, Session};
 use jit_core::policy::Sessions;
 
@@ -14,14 +14,13 @@ use crate::account::Name;
 use crate::block::Group;
 use crate::connect::Connection;
 use crate::observe::{Look, Moment, Named};
-use crate::pool::Pool;
 use crate::sql;
 use crate::unblock::{InTheWay, unblocked};
 
 /// Revokes the memberships; returns one result per order.
 pub(crate) async fn revoke(
     connection: &mut Connection,
-    pool: &Pool,
+    pool: &Pool<Connection>,
     call: &Call,
     orders: &[RevokeOrder],
     budget: Budget,

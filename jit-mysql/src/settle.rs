@@ -1,12 +1,12 @@
 //! Making sure that nothing of an earlier call can still arrive (law 15), as
-//! [`jit_core::database::adapter::settle`] says. A packet of ours takes a lock by its label before
+//! [`Settling`] says. A packet of ours takes a lock by its label before
 //! anything else, and compares its deadline with the server's clock.
 
 use std::collections::BTreeSet;
 
 use jit_core::clock::Time;
-use jit_core::database::DatabaseError;
-use jit_core::database::adapter::{Budget, Settling, UNTIL_GONE, not_ended};
+use jit_core::database::adapter::{Budget, ServerClock, Settling, UNTIL_GONE, not_ended};
+use jit_core::database::{DatabaseError, Identity};
 
 use crate::connect::Connection;
 use crate::error::{self, reading};
@@ -14,6 +14,14 @@ use crate::observe::{garbled, number, text};
 use crate::sql;
 
 impl Settling for Connection {
+    fn clock(&self) -> &ServerClock {
+        &self.server.clock
+    }
+
+    async fn identity(&mut self) -> Result<Identity, DatabaseError> {
+        Ok(self.moment().await?.identity)
+    }
+
     async fn now(&mut self) -> Result<Time, DatabaseError> {
         Ok(self.moment().await?.now)
     }

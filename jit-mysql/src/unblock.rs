@@ -12,12 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jit_core::database::DatabaseError;
-use jit_core::database::adapter::Lends as _;
+use jit_core::database::adapter::Pool;
 
 use crate::account::Name;
 use crate::connect::Connection;
 use crate::observe::{garbled, number, text};
-use crate::pool::Pool;
 use crate::sessions::may_be;
 use crate::sql;
 
@@ -37,7 +36,7 @@ pub(crate) struct InTheWay {
 
 /// Does the work. If it takes longer than a moment, the sessions of these accounts are ended
 /// meanwhile, on a separate connection.
-pub(crate) async fn unblocked<T>(pool: &Pool, whose: &InTheWay, work: impl Future<Output = T>) -> T {
+pub(crate) async fn unblocked<T>(pool: &Pool<Connection>, whose: &InTheWay, work: impl Future<Output = T>) -> T {
     tokio::select! {
         biased;
         done = work => done,
@@ -45,7 +44,7 @@ pub(crate) async fn unblocked<T>(pool: &Pool, whose: &InTheWay, work: impl Futur
     }
 }
 
-async fn end_meanwhile(pool: &Pool, whose: &InTheWay) -> Infallible {
+async fn end_meanwhile(pool: &Pool<Connection>, whose: &InTheWay) -> Infallible {
     if whose.accounts.is_empty() {
         return std::future::pending().await;
     }

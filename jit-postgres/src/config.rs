@@ -1,12 +1,10 @@
 //! Address, password source and limits of a PostgreSQL server.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use jit_core::database::adapter::without_password;
-use jit_core::database::tls::TlsError;
-use jit_core::database::{Check, Credentials, DEAD_MAN_GRACE, FixedCredentials, TlsMode};
-use jit_core::store::BoxError;
+use jit_core::adapter_settings;
+use jit_core::database::adapter::{
+    ConfigError, SAID_BY_CREDENTIALS, SAID_BY_TLS, Settings, refuse_parameters, without_password,
+};
+use jit_core::database::{Check, TlsMode};
 use tokio_postgres::config::{Host, SslMode};
 
 /// Address of a PostgreSQL server and settings to reach it. Holds no password in readable form.
@@ -33,37 +31,18 @@ use tokio_postgres::config::{Host, SslMode};
 #[derive(Debug, Clone)]
 pub struct PostgresConfig {
     pub(crate) server: tokio_postgres::Config,
-    pub(crate) credentials: Option<Arc<dyn Credentials>>,
-    pub(crate) tls: TlsMode,
-    pub(crate) connections: usize,
-    pub(crate) connect_limit: Duration,
-    pub(crate) call_limit: Duration,
-    pub(crate) dead_mans_switch_grace: Duration,
+    pub(crate) settings: Settings,
     pub(crate) administrators: Vec<String>,
 }
 
-/// The configuration cannot be used. Never holds a password.
-#[derive(Debug, thiserror::Error)]
-#[error("the postgres server is not configured right: {why}")]
-#[non_exhaustive]
-pub struct ConfigError {
-    /// Error in the configuration, and how to fix it.
-    pub why: String,
-    /// Cause of the error.
-    #[source]
-    pub source: Option<BoxError>,
-}
+adapter_settings!(PostgresConfig);
 
-impl ConfigError {
-    pub(crate) fn new(why: impl Into<String>) -> Self {
-        Self { why: why.into(), source: None }
-    }
-}
+/// Kind of server, as errors of the configuration name it.
+pub(crate) const SERVER: &str = "postgres server";
 
-impl From<TlsError> for ConfigError {
-    fn from(error: TlsError) -> Self {
-        Self { why: error.why, source: error.source }
-    }
+/// Makes an error of the configuration.
+pub(crate) fn wrong(why: impl Into<String>) -> ConfigError {
+    ConfigError::new(SERVER, why)
 }
 
 /// Parameters of a URL that are passed on to the driver. Those that protect the connection, name it
@@ -89,74 +68,26 @@ impl PostgresConfig {
     /// When the text is no such URL, names no host or user, or has a parameter that is not known
     /// here.
     pub fn from_url(url: &str) -> Result<Self, ConfigError> {
-        let (clean, password) = without_password(&["postgres://", "postgresql://"], url).map_err(ConfigError::new)?;
-        refuse_unknown_parameters(&clean)?;
+        let (clean, password) = without_password(&["postgres://", "postgresql://"], url).map_err(wrong)?;
+        let (_, query) = clean.split_once('?').unwrap_or_default();
+        refuse_parameters(query, refusal).map_err(wrong)?;
         // The driver's own message can quote its input, and that could be a password in the wrong
         // place.
         let mut server: tokio_postgres::Config = clean.parse().map_err(|_| {
-            ConfigError::new(
+            wrong(
                 "the URL cannot be read: write postgres://broker@host:5432/database, special characters percent-encoded",
             )
         })?;
         if server.get_hosts().is_empty() {
-            return Err(ConfigError::new("the URL names no host: write postgres://broker@host:5432/database"));
+            return Err(wrong("the URL names no host: write postgres://broker@host:5432/database"));
         }
         if server.get_user().is_none_or(str::is_empty) {
-            return Err(ConfigError::new("the URL names no user: write postgres://broker@host:5432/database"));
+            return Err(wrong("the URL names no user: write postgres://broker@host:5432/database"));
         }
         if server.get_dbname().is_none_or(str::is_empty) {
             server.dbname("postgres");
         }
-        let credentials = password.map(|password| Arc::new(FixedCredentials::new(password)) as Arc<dyn Credentials>);
-        Ok(Self {
-            server,
-            credentials,
-            tls: TlsMode::default(),
-            connections: 8,
-            connect_limit: Duration::from_secs(5),
-            call_limit: Duration::from_secs(10),
-            dead_mans_switch_grace: DEAD_MAN_GRACE,
-            administrators: Vec::new(),
-        })
-    }
-
-    /// Sets the source of the password, instead of the URL.
-    #[must_use]
-    pub fn credentials(self, credentials: Arc<dyn Credentials>) -> Self {
-        Self { credentials: Some(credentials), ..self }
-    }
-
-    /// Sets the protection of the connection. The default verifies the server's certificate and
-    /// name by the system's roots.
-    #[must_use]
-    pub fn tls(self, tls: TlsMode) -> Self {
-        Self { tls, ..self }
-    }
-
-    /// Sets the greatest number of open connections (default 8).
-    #[must_use]
-    pub fn connections(self, connections: usize) -> Self {
-        Self { connections: connections.max(1), ..self }
-    }
-
-    /// Sets the time limit for a new connection, login included (default 5 s).
-    #[must_use]
-    pub fn connect_limit(self, connect_limit: Duration) -> Self {
-        Self { connect_limit, ..self }
-    }
-
-    /// Sets the time limit for calls that bring none of their own: looking, checking, identifying
-    /// (default 10 s).
-    #[must_use]
-    pub fn call_limit(self, call_limit: Duration) -> Self {
-        Self { call_limit, ..self }
-    }
-
-    /// Sets the grace of the dead man's switch (default 60 s). This long after the end of the last
-    /// access the server itself takes a role away, if no process of jit has.
-    #[must_use]
-    pub fn dead_mans_switch_grace(self, dead_mans_switch_grace: Duration) -> Self {
-        Self { dead_mans_switch_grace, ..self }
+        Ok(Self { server, settings: Settings::new(password), administrators: Vec::new() })
     }
 
     /// Sets the roles of administrators. From PostgreSQL 16 on, a server can make the creator of an
@@ -176,44 +107,33 @@ impl PostgresConfig {
     /// whose traffic nobody on the network can read.
     #[must_use]
     pub fn tls_check(&self) -> Option<Check> {
-        if self.is_local() { None } else { self.tls.checked() }
+        if self.is_local() { None } else { self.settings.tls.checked() }
     }
 
     /// Returns the driver's settings, without the password.
-    pub(crate) fn settings(&self) -> tokio_postgres::Config {
+    pub(crate) fn driver_settings(&self) -> tokio_postgres::Config {
         let mut server = self.server.clone();
-        let plaintext = self.is_local() || self.tls == TlsMode::DangerPlaintext;
+        let plaintext = self.is_local() || self.settings.tls == TlsMode::DangerPlaintext;
         // The driver's own default would fall back to plaintext when the server has no TLS.
         server.ssl_mode(if plaintext { SslMode::Disable } else { SslMode::Require });
-        server.connect_timeout(self.connect_limit);
+        server.connect_timeout(self.settings.connect_limit);
         server.application_name("jit");
         server
     }
 }
 
-fn refuse_unknown_parameters(url: &str) -> Result<(), ConfigError> {
-    let Some((_, query)) = url.split_once('?') else { return Ok(()) };
-    for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
-        let name = parameter.split_once('=').map_or(parameter, |(name, _)| name);
-        if PARAMETERS.contains(&name) {
-            continue;
-        }
-        let shown: String = name.chars().take(40).flat_map(char::escape_debug).collect();
-        let why = match name {
-            "sslmode" | "sslrootcert" | "sslcert" | "sslkey" | "sslnegotiation" | "channel_binding" => {
-                "how the connection is protected is said by the target's `tls`, not by the URL".to_owned()
-            }
-            "password" | "passfile" => {
-                "give the password by password_file, password_env or password_command".to_owned()
-            }
-            "application_name" | "options" => "it is set by jit itself".to_owned(),
-            "user" | "dbname" => "it stands before the `?`: postgres://broker@host:5432/database".to_owned(),
-            "connect_timeout" => "the connect limit is said by the target's own settings".to_owned(),
-            _ => format!("known are {}", PARAMETERS.join(", ")),
-        };
-        return Err(ConfigError::new(format!("the URL's parameter `{shown}` is not accepted: {why}")));
-    }
-    Ok(())
+/// Returns the reason to refuse this parameter of a URL.
+fn refusal(parameter: &str) -> Option<String> {
+    let why = match parameter {
+        known if PARAMETERS.contains(&known) => return None,
+        "sslmode" | "sslrootcert" | "sslcert" | "sslkey" | "sslnegotiation" | "channel_binding" => SAID_BY_TLS,
+        "password" | "passfile" => SAID_BY_CREDENTIALS,
+        "application_name" | "options" => "it is set by jit itself",
+        "user" | "dbname" => "it stands before the `?`: postgres://broker@host:5432/database",
+        "connect_timeout" => "the connect limit is said by the target's own settings",
+        _ => return Some(format!("known are {}", PARAMETERS.join(", "))),
+    };
+    Some(why.to_owned())
 }
 
 #[cfg(test)]
@@ -223,7 +143,7 @@ mod tests {
     #[test]
     fn law_12_a_password_in_the_url_is_taken_out_and_never_shown() {
         let config = PostgresConfig::from_url("postgres://jit_broker:hunt%2Fer2@db.example:5433/orders").unwrap();
-        assert!(config.credentials.is_some());
+        assert!(config.settings.credentials.is_some());
         assert_eq!(config.server.get_password(), None);
         assert!(!format!("{config:?}").contains("hunt"));
         for wrong in
@@ -247,7 +167,7 @@ mod tests {
 
     #[test]
     fn tls_is_required_unless_plaintext_is_spelled_out_or_the_socket_is_local() {
-        let mode = |config: PostgresConfig| config.settings().get_ssl_mode();
+        let mode = |config: PostgresConfig| config.driver_settings().get_ssl_mode();
         let config = PostgresConfig::from_url("postgres://u@h").unwrap();
         assert_eq!(config.server.get_dbname(), Some("postgres"));
         assert_eq!(mode(config.clone()), SslMode::Require);

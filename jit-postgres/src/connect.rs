@@ -3,8 +3,8 @@
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use jit_core::database::adapter::ServerClock;
-use jit_core::database::{DatabaseError, Known, Password, Rejection, tls};
+use jit_core::database::adapter::{ConfigError, Connects, Kept, ServerClock, Settings};
+use jit_core::database::{DatabaseError, Password, Rejection, tls};
 use jit_core::text::escaped;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::OnceCell;
@@ -15,7 +15,7 @@ use tokio_postgres::{AsyncMessage, Client, NoTls, Notification, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::account::account;
-use crate::config::{ConfigError, PostgresConfig};
+use crate::config::{PostgresConfig, SERVER, wrong};
 use crate::error;
 use crate::sql::dead_mans_switch::Home;
 use crate::sql::{self, Catalog, Wal};
@@ -97,16 +97,20 @@ impl Connector {
         for name in &config.administrators {
             // The dead man's switch names them in a text that is quoted by dollars.
             if account(name).is_err() || name.contains('$') {
-                return Err(ConfigError::new(format!(
+                return Err(wrong(format!(
                     "`{}` in `administrators` is no name of a role that is taken here",
                     escaped(name)
                 )));
             }
         }
-        let verifying =
-            if config.is_local() { None } else { tls::client_config(&config.tls, rustls::DEFAULT_VERSIONS)? };
+        let verifying = if config.is_local() {
+            None
+        } else {
+            tls::client_config(&config.settings.tls, rustls::DEFAULT_VERSIONS)
+                .map_err(|error| ConfigError::tls(SERVER, error))?
+        };
         let tls = verifying.map(|verifying| Tls(MakeRustlsConnect::new(verifying)));
-        let password = Password::new(config.credentials.clone());
+        let password = Password::new(config.settings.credentials.clone());
         Ok(Self { config, tls, password, direct: OnceCell::new() })
     }
 
@@ -137,16 +141,11 @@ impl Connector {
         self.within_limit(Box::pin(self.login(None, to))).await
     }
 
-    /// Waits until the password is known. Its source has a time limit of its own.
-    pub(crate) async fn ready(&self) -> Result<(), DatabaseError> {
-        self.password.ready().await
-    }
-
     async fn within_limit<T>(
         &self,
         connecting: impl Future<Output = Result<T, DatabaseError>>,
     ) -> Result<T, DatabaseError> {
-        self.password.connect(self.config.connect_limit, connecting).await
+        self.password.connect(self.config.settings.connect_limit, connecting).await
     }
 
     async fn broker(&self, database: Option<&str>) -> Result<Connection, DatabaseError> {
@@ -175,30 +174,22 @@ impl Connector {
         if other == first || serving(&second.client).await? != other { Err(pooled()) } else { Ok(()) }
     }
 
-    /// Logs in. A refused password is read again, once: it may have been rotated.
     async fn login(
         &self,
         database: Option<&str>,
         to: Option<UnboundedSender<Notification>>,
     ) -> Result<Line, DatabaseError> {
-        if let Some(password) = self.password.kept() {
-            match self.attempt(database, Some(password.secret()), to.clone()).await {
-                Err(error) if is_refused(&error) => self.password.refused(&password),
-                other => return other.map_err(error::connecting),
-            }
-        }
-        let password = self.password.read().await?;
-        let line = self.attempt(database, password.as_ref().map(Known::secret), to).await.map_err(error::connecting)?;
-        Ok(line)
+        let attempt = |password| self.attempt(database, password, to.clone());
+        self.password.log_in(attempt, is_refused, error::connecting).await
     }
 
     async fn attempt(
         &self,
         database: Option<&str>,
-        password: Option<&SecretString>,
+        password: Option<SecretString>,
         to: Option<UnboundedSender<Notification>>,
     ) -> Result<Line, tokio_postgres::Error> {
-        let mut settings = self.config.settings();
+        let mut settings = self.config.driver_settings();
         if let Some(database) = database {
             settings.dbname(database);
         }
@@ -231,9 +222,43 @@ impl Drop for Line {
     }
 }
 
+impl Connects for Connector {
+    fn settings(&self) -> &Settings {
+        &self.config.settings
+    }
+
+    fn password(&self) -> &Password {
+        &self.password
+    }
+}
+
+impl Kept for Line {
+    type Connector = Connector;
+
+    async fn open(connector: &Connector) -> Result<Self, DatabaseError> {
+        connector.line(None).await
+    }
+
+    async fn is_open(&mut self) -> bool {
+        self.is_usable()
+    }
+}
+
+impl Kept for Connection {
+    type Connector = Connector;
+
+    async fn open(connector: &Connector) -> Result<Self, DatabaseError> {
+        connector.connect().await
+    }
+
+    async fn is_open(&mut self) -> bool {
+        self.is_usable()
+    }
+}
+
 impl Line {
     /// Checks whether the connection can still be used, as far as is known on this side.
-    pub(crate) fn is_open(&self) -> bool {
+    fn is_usable(&self) -> bool {
         !self.closed.load(Ordering::Relaxed) && !self.client.is_closed() && !self.task.is_finished()
     }
 

@@ -1,9 +1,10 @@
 //! [`PostgresDatabase`]: the contract [`Database`], call by call.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use jit_core::database::adapter::{Lends as _, Lent as _, change, read, settle, settle_limit, too_slow};
+use jit_core::database::adapter::{ConfigError, Pool, Settling as _};
 use jit_core::database::{
     ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, DeadMansSwitch, Disarmed,
     GrantOrder, Granted, Holders, Identity, Membership, NameError, Observation, OfTheBroker, Owned, RevokeOrder,
@@ -11,20 +12,18 @@ use jit_core::database::{
 };
 use jit_core::id::{Account, RoleName};
 
-use crate::config::{ConfigError, PostgresConfig};
-use crate::connect::Connection;
-use crate::pool::{Lease, Pool};
-use crate::settle::Settler;
+use crate::config::PostgresConfig;
+use crate::connect::{Connection, Connector};
 use crate::sql::{Catalog, set_up};
 use crate::{account, check, dead_mans_switch, grant, observe, revoke};
 
-/// Time that a look waits for the table of leases.
+/// Time that a look waits for the table of connections.
 const MARKS_WAIT: Duration = Duration::from_secs(1);
 
 /// One PostgreSQL cluster, reached through one of its databases.
 #[derive(Debug, Clone)]
 pub struct PostgresDatabase {
-    pool: Pool<Connection>,
+    pool: Arc<Pool<Connection>>,
 }
 
 impl PostgresDatabase {
@@ -34,15 +33,7 @@ impl PostgresDatabase {
     /// # Errors
     /// When the CA file cannot be used, or the system has no CA certificates and none are named.
     pub fn new(config: PostgresConfig) -> Result<Self, ConfigError> {
-        Ok(Self { pool: Pool::new(config)? })
-    }
-
-    /// Makes a call that changes nothing, within the configured limit.
-    async fn read<T>(
-        &self,
-        work: impl AsyncFnOnce(&mut Lease<Connection>) -> Result<T, DatabaseError>,
-    ) -> Result<T, DatabaseError> {
-        read(&self.pool, self.pool.connector().config().call_limit, work).await
+        Ok(Self { pool: Arc::new(Pool::new(Connector::new(config)?)) })
     }
 }
 
@@ -57,7 +48,7 @@ impl Database for PostgresDatabase {
     }
 
     async fn identify(&self) -> Result<Identity, DatabaseError> {
-        self.read(async |lease| lease.moment().await.map(|moment| moment.identity)).await
+        self.pool.read(async |connection| connection.identity().await).await
     }
 
     fn continues(&self, before: &Identity, now: &Identity) -> Continuity {
@@ -65,80 +56,79 @@ impl Database for PostgresDatabase {
     }
 
     async fn capabilities(&self) -> Result<Capabilities, DatabaseError> {
-        self.read(async |lease| {
-            let dead_mans_switch = lease.dead_mans_switch().await?;
-            Ok(capabilities(lease, dead_mans_switch))
-        })
-        .await
+        self.pool
+            .read(async |connection| {
+                let dead_mans_switch = connection.dead_mans_switch().await?;
+                Ok(capabilities(connection, dead_mans_switch))
+            })
+            .await
     }
 
     async fn check(&self, roles: &[RoleName]) -> Result<Vec<Check>, DatabaseError> {
         let config = self.pool.connector().config();
-        self.read(async |lease| check::check(lease, roles, config.tls_check(), &config.administrators).await).await
+        self.pool
+            .read(async |connection| check::check(connection, roles, config.tls_check(), &config.administrators).await)
+            .await
     }
 
     async fn observe(&self, memberships: &[Membership]) -> Result<Observation, DatabaseError> {
-        self.read(async |lease| {
-            tokio::try_join!(lease.prepare_look(), async {
-                lease.prepare_marks().await;
-                Ok(())
-            })?;
-            let (looked, marks) = tokio::join!(biased; lease.look(memberships), lease.marks(memberships, MARKS_WAIT));
-            Ok(observe::observation(looked?, marks))
-        })
-        .await
+        self.pool
+            .read(async |connection| {
+                tokio::try_join!(connection.prepare_look(), async {
+                    connection.prepare_marks().await;
+                    Ok(())
+                })?;
+                let (looked, marks) =
+                    tokio::join!(biased; connection.look(memberships), connection.marks(memberships, MARKS_WAIT));
+                Ok(observe::observation(looked?, marks))
+            })
+            .await
     }
 
     async fn grant(&self, call: &Call, orders: &[GrantOrder]) -> Vec<Result<Granted, DatabaseError>> {
-        change(&self.pool, call, orders.len(), async |lease, budget| grant::grant(lease, call, orders, budget).await)
+        self.pool
+            .change(call, orders.len(), async |connection, budget| grant::grant(connection, call, orders, budget).await)
             .await
     }
 
     async fn revoke(&self, call: &Call, orders: &[RevokeOrder]) -> Vec<Result<RevokeReport, DatabaseError>> {
-        change(&self.pool, call, orders.len(), async |lease, budget| {
-            revoke::revoke(self.pool.connector(), lease, call, orders, budget).await
-        })
-        .await
+        self.pool
+            .change(call, orders.len(), async |connection, budget| {
+                revoke::revoke(self.pool.connector(), connection, call, orders, budget).await
+            })
+            .await
     }
 
     async fn arm(&self, call: &Call, orders: &[ArmOrder]) -> Vec<Result<Armed, DatabaseError>> {
-        change(&self.pool, call, orders.len(), async |lease, budget| {
-            dead_mans_switch::arm(self.pool.connector(), lease, call, orders, budget).await
-        })
-        .await
+        self.pool
+            .change(call, orders.len(), async |connection, budget| {
+                dead_mans_switch::arm(self.pool.connector(), connection, call, orders, budget).await
+            })
+            .await
     }
 
     async fn disarm(&self, call: &Call, orders: &[Membership]) -> Vec<Result<Disarmed, DatabaseError>> {
-        change(&self.pool, call, orders.len(), async |lease, budget| {
-            dead_mans_switch::disarm(lease, call, orders, budget).await
-        })
-        .await
+        self.pool
+            .change(call, orders.len(), async |connection, budget| {
+                dead_mans_switch::disarm(connection, call, orders, budget).await
+            })
+            .await
     }
 
     async fn settle(&self, orders: &[SettleOrder]) -> Result<Identity, DatabaseError> {
-        let Some(last) = orders.iter().map(|order| order.not_after).max() else { return self.identify().await };
-        let limit = self.pool.connector().config().call_limit;
-        let lease = self.pool.lend(limit).await?;
-        let limit = settle_limit(lease.server.clock.after(Duration::ZERO), last, limit)?;
-        let settling = async {
-            settle(&mut Settler(&lease), orders).await?;
-            lease.moment().await.map(|moment| moment.identity)
-        };
-        let result = tokio::time::timeout(limit, settling).await.map_err(|_| too_slow(limit))?;
-        lease.give_back(result.is_ok());
-        result
+        self.pool.settle(orders).await
     }
 
     async fn owned_objects(&self, memberships: &[Membership]) -> Result<Owned, DatabaseError> {
-        self.read(async |lease| lease.owned_objects(memberships).await).await
+        self.pool.read(async |connection| connection.owned_objects(memberships).await).await
     }
 
     async fn holders(&self, roles: &[RoleName]) -> Result<Holders, DatabaseError> {
-        self.read(async |lease| lease.holders(roles).await).await
+        self.pool.read(async |connection| connection.holders(roles).await).await
     }
 
     async fn of_the_broker(&self) -> Result<OfTheBroker, DatabaseError> {
-        self.read(async |lease| lease.of_the_broker().await).await
+        self.pool.read(async |connection| connection.of_the_broker().await).await
     }
 
     async fn set_up(&self, roles: &[RoleName]) -> Result<String, DatabaseError> {
@@ -148,7 +138,7 @@ impl Database for PostgresDatabase {
     }
 
     async fn stores(&self) -> Result<Vec<StoreMarks>, DatabaseError> {
-        self.read(async |lease| lease.stores().await).await
+        self.pool.read(async |connection| connection.stores().await).await
     }
 }
 

@@ -386,7 +386,7 @@ pub(crate) async fn arm(
     orders: &[ArmOrder],
     budget: Budget,
 ) -> Vec<Result<Armed, DatabaseError>> {
-    let grace = connector.config().dead_mans_switch_grace;
+    let grace = connector.config().settings.dead_mans_switch_grace;
     arm_all(connector, connection, call, orders, grace, budget)
         .await
         .unwrap_or_else(|error| none_applied(orders.len(), &error))

@@ -80,7 +80,6 @@ mod error;
 mod grant;
 mod observe;
 mod owned_objects;
-mod pool;
 mod prepared;
 mod revoke;
 mod said;
@@ -90,7 +89,8 @@ mod sql;
 mod store;
 mod unblock;
 
-pub use config::{ConfigError, PostgresConfig};
+pub use config::PostgresConfig;
 pub use database::PostgresDatabase;
 pub use dead_mans_switch::dead_mans_switch;
+pub use jit_core::database::adapter::ConfigError;
 pub use store::{PostgresStore, StoreConfig, StoreUsers};

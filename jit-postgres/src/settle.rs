@@ -1,30 +1,35 @@
 //! Making sure that nothing of an earlier call can still arrive (law 15), as
-//! [`jit_core::database::adapter::settle`] describes. A transaction of ours shows its label before
+//! [`Settling`] describes. A transaction of ours shows its label before
 //! anything else. It checks its deadline around each statement that changes something.
 
 use std::collections::BTreeSet;
 
 use jit_core::clock::Time;
-use jit_core::database::DatabaseError;
-use jit_core::database::adapter::{Budget, Settling, UNTIL_GONE, not_ended};
+use jit_core::database::adapter::{Budget, ServerClock, Settling, UNTIL_GONE, not_ended};
+use jit_core::database::{DatabaseError, Identity};
 
 use crate::connect::Connection;
 use crate::error::reading;
 use crate::observe::Backend;
 use crate::sql;
 
-/// Connection that settles what others have begun.
-pub(crate) struct Settler<'a>(pub(crate) &'a Connection);
+impl Settling for Connection {
+    fn clock(&self) -> &ServerClock {
+        &self.server.clock
+    }
 
-impl Settling for Settler<'_> {
+    async fn identity(&mut self) -> Result<Identity, DatabaseError> {
+        Ok(self.moment().await?.identity)
+    }
+
     async fn now(&mut self) -> Result<Time, DatabaseError> {
-        let row = self.0.client.query_typed_one(sql::NOW, &[]).await.map_err(reading)?;
+        let row = self.client.query_typed_one(sql::NOW, &[]).await.map_err(reading)?;
         row.try_get(0).map_err(reading)
     }
 
     async fn end_labelled(&mut self, labels: &[&str]) -> Result<BTreeSet<String>, DatabaseError> {
-        let broker = self.0.server.broker;
-        let rows = self.0.client.query(sql::LABELLED, &[&labels, &broker]).await.map_err(reading)?;
+        let broker = self.server.broker;
+        let rows = self.client.query(sql::LABELLED, &[&labels, &broker]).await.map_err(reading)?;
         let mut found = BTreeSet::new();
         let mut backends = BTreeSet::new();
         for row in &rows {
@@ -35,8 +40,8 @@ impl Settling for Settler<'_> {
             return Ok(found);
         }
         let pids: Vec<i32> = backends.iter().map(|backend| backend.pid).collect();
-        self.0.client.execute(sql::TERMINATE_OWN, &[&pids, &broker]).await.map_err(reading)?;
-        if !self.0.until_gone(&backends, Budget::of(UNTIL_GONE)).await? {
+        self.client.execute(sql::TERMINATE_OWN, &[&pids, &broker]).await.map_err(reading)?;
+        if !self.until_gone(&backends, Budget::of(UNTIL_GONE)).await? {
             return Err(not_ended("processes", pids));
         }
         Ok(found)

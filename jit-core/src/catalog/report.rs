@@ -91,8 +91,8 @@ pub struct RevokeReport {
 }
 
 impl RevokeReport {
-    /// Creates the report of a revoke that ended no session and rolled nothing back. `revoked_at` is
-    /// the server's time right after the statement was committed, also that of the last look.
+    /// Creates the report of a revoke that ended no session and rolled nothing back. `revoked_at`
+    /// is the server's time right after the statement was committed, also that of the last look.
     #[must_use]
     pub fn new(identity: Identity, seen: Seen, revoked_at: Time) -> Self {
         Self {

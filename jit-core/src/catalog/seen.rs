@@ -34,8 +34,8 @@ impl Membership {
         Self { account, account_id: None, role, role_id: None }
     }
 
-    /// Checks whether both are the same membership of the account. Ids are compared if both have them,
-    /// else the role's name. An account that was dropped and created again is another one.
+    /// Checks whether both are the same membership of the account. Ids are compared if both have
+    /// them, else the role's name. An account that was dropped and created again is another one.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         let account = match (&self.account_id, &other.account_id) {
             (Some(one), Some(other)) => one == other,

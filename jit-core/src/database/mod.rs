@@ -32,7 +32,7 @@ pub use declared::{DeclaredRealm, FOLLOWS_THE_HOST, InRealm, declared};
 pub use error::{DatabaseError, NameError};
 pub use mark::{StoreMarks, store_in};
 pub use order::GrantOrder;
-pub use password::{Known, Password};
+pub use password::Password;
 pub use tls::TlsMode;
 
 use crate::id::{Account, RoleName, StoreId};
@@ -116,9 +116,9 @@ pub trait Database: Debug + Send + Sync + 'static {
     /// Arms the dead man's switch of each membership, or moves it. Returns one result per order, in
     /// their order; the call is idempotent. Nothing of it arrives after the call's limit.
     ///
-    /// A target without a dead man's switch answers [`Rejection::NoDeadMansSwitch`]. The switch carries
-    /// the mark of the call's store ([`Call::mark`]). A switch that another store armed and that
-    /// has not fired stays as it is; the answer is then [`Rejection::AnotherStore`].
+    /// A target without a dead man's switch answers [`Rejection::NoDeadMansSwitch`]. The switch
+    /// carries the mark of the call's store ([`Call::mark`]). A switch that another store armed and
+    /// that has not fired stays as it is; the answer is then [`Rejection::AnotherStore`].
     async fn arm(&self, call: &Call, orders: &[ArmOrder]) -> Vec<Result<Armed, DatabaseError>> {
         let _ = call;
         orders.iter().map(|_| Err(no_dead_mans_switch())).collect()
@@ -347,8 +347,8 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// Creates the abilities of a server of this engine and version. It records no grantors, withholds
-    /// no SET ROLE, keeps roles in open sessions, and has this dead man's switch.
+    /// Creates the abilities of a server of this engine and version. It records no grantors,
+    /// withholds no SET ROLE, keeps roles in open sessions, and has this dead man's switch.
     #[must_use]
     pub fn new(engine: impl Into<String>, version: impl Into<String>, dead_mans_switch: DeadMansSwitch) -> Self {
         Self {

@@ -34,24 +34,10 @@ struct State {
 type Reading = Shared<BoxFuture<'static, Result<Known, Arc<CredentialsError>>>>;
 
 /// A password as it was read.
-#[derive(Clone)]
-pub struct Known {
+#[derive(Debug, Clone)]
+struct Known {
     number: u64,
     secret: SecretString,
-}
-
-impl Known {
-    /// Returns the password itself.
-    #[must_use]
-    pub fn secret(&self) -> &SecretString {
-        &self.secret
-    }
-}
-
-impl Debug for Known {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Known({})", self.number)
-    }
 }
 
 impl Debug for Password {
@@ -67,14 +53,35 @@ impl Password {
         Self { source, state: Mutex::default() }
     }
 
+    /// Logs in with the password that worked last. Reads it anew, once, if the server refuses it:
+    /// it may have been rotated.
+    ///
+    /// # Errors
+    /// The error of the attempt, as `connecting` translates it. [`DatabaseError::Unreachable`] when
+    /// the password cannot be read.
+    pub async fn log_in<T, E, A: Future<Output = Result<T, E>>>(
+        &self,
+        attempt: impl Fn(Option<SecretString>) -> A,
+        is_refused: impl Fn(&E) -> bool,
+        connecting: impl Fn(E) -> DatabaseError,
+    ) -> Result<T, DatabaseError> {
+        if let Some(known) = self.kept() {
+            match attempt(Some(known.secret.clone())).await {
+                Err(error) if is_refused(&error) => self.refused(&known),
+                other => return other.map_err(connecting),
+            }
+        }
+        let known = self.read().await?;
+        attempt(known.map(|known| known.secret)).await.map_err(connecting)
+    }
+
     /// Returns the password that worked last, or is to be tried first.
-    #[must_use]
-    pub fn kept(&self) -> Option<Known> {
+    fn kept(&self) -> Option<Known> {
         self.lock().kept.clone()
     }
 
     /// Notes that the server refused this password. The next one who asks has it read anew.
-    pub fn refused(&self, known: &Known) {
+    fn refused(&self, known: &Known) {
         let mut state = self.lock();
         if state.kept.as_ref().is_some_and(|kept| kept.number == known.number) {
             state.kept = None;
@@ -116,7 +123,7 @@ impl Password {
     ///
     /// # Errors
     /// When the password cannot be read, or not in time.
-    pub async fn read(&self) -> Result<Option<Known>, CredentialsError> {
+    async fn read(&self) -> Result<Option<Known>, CredentialsError> {
         let Some(source) = &self.source else { return Ok(None) };
         let (reading, number) = {
             let mut state = self.lock();
@@ -212,11 +219,11 @@ mod tests {
         assert!(tokio::time::timeout(Duration::from_secs(1), password.read()).await.is_err());
         assert!(password.is_being_read());
         let (one, two) = tokio::join!(password.read(), password.read());
-        assert_eq!(one.unwrap().unwrap().secret().expose_secret(), "secret 0");
+        assert_eq!(one.unwrap().unwrap().secret.expose_secret(), "secret 0");
         let two = two.unwrap().unwrap();
         assert_eq!(source.0.load(Ordering::SeqCst), 1);
         password.refused(&two);
-        assert_eq!(password.read().await.unwrap().unwrap().secret().expose_secret(), "secret 1");
+        assert_eq!(password.read().await.unwrap().unwrap().secret.expose_secret(), "secret 1");
         password.refused(&two);
         assert!(password.kept().is_some(), "what was refused is not what is kept now");
     }

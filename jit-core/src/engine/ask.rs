@@ -69,8 +69,8 @@ impl AccessRequest {
         Self { grantee: Some(grantee), ..self }
     }
 
-    /// Sets an idempotency key, which belongs to the requester. A repeated request with the same key
-    /// returns the first access. Another request with the key is refused as
+    /// Sets an idempotency key, which belongs to the requester. A repeated request with the same
+    /// key returns the first access. Another request with the key is refused as
     /// [`JitError::KeyInUse`](super::JitError::KeyInUse); the start is not compared.
     #[must_use]
     pub fn key(self, key: impl Into<String>) -> Self {

@@ -152,9 +152,9 @@ pub enum JitError {
 
 impl JitError {
     /// Returns a stable word for machines: `denied`, `refused`, `not-allowed`, `not-found`,
-    /// `factor-refused`, `no-account`, `invalid`, `standing`, `stopped`, `clock`, `target-refused`, `ended`,
-    /// `timed-out`, `key-in-use`, `busy`, `policy`, `internal`, `directory`, `database` or `store`.
-    /// [`Refusal::kind`] tells apart what `refused` stands for.
+    /// `factor-refused`, `no-account`, `invalid`, `standing`, `stopped`, `clock`, `target-refused`,
+    /// `ended`, `timed-out`, `key-in-use`, `busy`, `policy`, `internal`, `directory`, `database` or
+    /// `store`. [`Refusal::kind`] tells apart what `refused` stands for.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {

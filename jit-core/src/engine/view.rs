@@ -86,8 +86,8 @@ pub struct AccessView {
     /// Answers of outside systems.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub answers: Vec<AnswerView>,
-    /// True if this answers a request whose key had been used before, by the same request. Then this
-    /// is the first one's access.
+    /// True if this answers a request whose key had been used before, by the same request. Then
+    /// this is the first one's access.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub repeated: bool,
     /// True if it is an emergency access (break-glass).

@@ -163,8 +163,8 @@ pub struct Question<'a> {
 }
 
 impl<'a> Question<'a> {
-    /// Creates the question of a person who asks for themselves, at the beginning of 1970 and without a
-    /// reason. Set the other fields as the test needs.
+    /// Creates the question of a person who asks for themselves, at the beginning of 1970 and
+    /// without a reason. Set the other fields as the test needs.
     #[must_use]
     pub fn new(target: &'a TargetName, role: &'a RoleName, person: &'a Person, duration: TimeDelta) -> Self {
         Self {

@@ -10,7 +10,8 @@ use jit_core::store::MemoryStore;
 use crate::stage::*;
 
 fn named(error: &JitError, known: &str) {
-    assert!(error.to_string().contains(&format!("`{known}`")), "{known}: {error}");
+    let said = format!("{error} {}", error.hint().unwrap_or_default());
+    assert!(said.contains(&format!("`{known}`")), "{known}: {said}");
 }
 
 #[tokio::test]

@@ -293,8 +293,8 @@ SELECT coalesce((SELECT jsonb_agg(jsonb_build_object('i', ARRAY[i], 'state', sta
 /// A membership that is not there needs no statement. Nor does one that is not ours, if the catalog
 /// says whose it is. Our own look decides, since a REVOKE of a missing membership succeeds with a
 /// warning. A membership that another store than `store` accounts for needs no statement either.
-/// The marks that [`dead_mans_switch::marks`] read right before say so; `store` is null if nothing was
-/// read.
+/// The marks that [`dead_mans_switch::marks`] read right before say so; `store` is null if nothing
+/// was read.
 pub(crate) const REVOKE: &str = r"
 WITH ask AS MATERIALIZED (
   SELECT $1::text::jsonb AS ask, (SELECT oid FROM pg_roles WHERE rolname = current_user) AS me
@@ -564,8 +564,8 @@ const POWERS: &str = r"WITH RECURSIVE above(oid) AS (
         END
     ) w";
 
-/// Checks whether the owner of the function `f` can do more than use objects. The measure is that of
-/// [`POWERS`], apart from functions that the owner may call in turn, and from LOGIN. Stands in
+/// Checks whether the owner of the function `f` can do more than use objects. The measure is that
+/// of [`POWERS`], apart from functions that the owner may call in turn, and from LOGIN. Stands in
 /// [`POWERS`] as `{reaches far}`.
 const REACHES_FAR: &str = r"EXISTS (
                 WITH RECURSIVE own(oid) AS (

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jit_core::clock::{Entropy as _, SystemEntropy, Time};
+use jit_core::database::adapter::{ConfigError, Pool};
 use jit_core::id::TenantId;
 use jit_core::store::{
     Change, Claim, ClaimRequest, Claimed, ClockState, Committed, Lane, PageQuery, Pulse, Record, RecordKey, Store,
@@ -36,9 +37,7 @@ use self::rows::{get, limit, seconds};
 use self::shared::Shared;
 use self::watch::Watch;
 use self::writer::Writer;
-use crate::config::ConfigError;
 use crate::connect::Connector;
-use crate::pool::Pool;
 
 /// Longest sleep at once. A timer does not count the time a machine was suspended; the store's time
 /// does.
@@ -69,7 +68,7 @@ impl PostgresStore {
     /// [`StoreError::Newer`] for a store of a newer version, which is left as it is;
     /// [`StoreError::Unavailable`] and its like.
     pub async fn open(config: StoreConfig) -> Result<Self, StoreError> {
-        let pool = Pool::new(config.server).map_err(unusable)?;
+        let pool = Pool::new(Connector::new(config.server).map_err(unusable)?);
         migrate::bring_forward(pool.connector()).await?;
         let listening = config.listen.map(Connector::new).transpose().map_err(unusable)?;
         let shared = Arc::new(Shared::new(pool, fresh_instance()));

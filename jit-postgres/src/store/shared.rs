@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta};
 use jit_core::clock::{Clock as _, SystemClock, Time, after, span, to_std};
-use jit_core::database::adapter::{Lends as _, Lent as _};
+use jit_core::database::adapter::Pool;
 use jit_core::store::{Pulse, StoreError};
 use tokio::sync::watch;
 use tokio_postgres::Row;
@@ -17,7 +17,6 @@ use super::error::{failed, unreachable};
 use super::rows::get;
 use super::sql;
 use crate::connect::Line;
-use crate::pool::Pool;
 
 /// Parameter with its type. A statement with all its types needs no round trip before it, and
 /// leaves nothing in the connection.
@@ -51,7 +50,7 @@ impl Shared {
 
     /// Asks within the configured limit. A statement that failed leaves nothing behind.
     pub(super) async fn ask(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, StoreError> {
-        let limit = self.pool.connector().config().call_limit;
+        let limit = self.pool.call_limit();
         let lease = self.pool.lend(limit).await.map_err(unreachable)?;
         match tokio::time::timeout(limit, lease.client.query_typed(statement, parameters)).await {
             Ok(Ok(rows)) => {

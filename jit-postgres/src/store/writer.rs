@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jit_core::database::adapter::{Lends as _, Lent as _};
 use jit_core::store::{Change, Committed, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -90,7 +89,7 @@ async fn call<'c>(
     changes: impl Iterator<Item = &'c Change>,
 ) -> Result<Vec<Result<Committed, StoreError>>, StoreError> {
     let (text, bytes) = sent(changes);
-    let limit = shared.pool.connector().config().call_limit;
+    let limit = shared.pool.call_limit();
     let mut tries = 0_u32;
     loop {
         let lease = shared.pool.lend(limit).await.map_err(unreachable)?;

@@ -37,8 +37,8 @@ pub enum TlsMode {
         /// the chain alone would prove nothing.
         ca: PathBuf,
     },
-    /// No TLS at all: password and statements are sent in plain text. It has to be spelled out by this
-    /// name.
+    /// No TLS at all: password and statements are sent in plain text. It has to be spelled out by
+    /// this name.
     DangerPlaintext,
 }
 

@@ -22,7 +22,8 @@ const MOST: usize = 1_024;
 pub struct Undone {
     /// Accesses whose role should have ended and whose end is not verified.
     pub overdue: Vec<AccessView>,
-    /// Other accesses whose database work failed and is retried. [`AccessView::last_error`] says why.
+    /// Other accesses whose database work failed and is retried. [`AccessView::last_error`] says
+    /// why.
     pub failing: Vec<AccessView>,
     /// Work that is due and that this process cannot do.
     pub unserved: Vec<Unserved>,

@@ -291,8 +291,8 @@ pub(crate) struct ConfirmTarget {
     #[command(flatten)]
     pub(crate) one: OneTarget,
     /// The target has the same data as the server that it was: accesses that are live there go on
-    /// here, and end here in time. Taken for granted only if this server stands where the old one did
-    /// and holds all of them
+    /// here, and end here in time. Taken for granted only if this server stands where the old one
+    /// did and holds all of them
     #[arg(long, conflicts_with = "other_data")]
     pub(crate) same_data: bool,
     /// The target has other data: accesses that are live on the server that it was stay overdue

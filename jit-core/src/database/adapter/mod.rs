@@ -1,0 +1,24 @@
+//! Shared parts of the adapters, for the author of another adapter too: the pool and its calls,
+//! settling, the configuration's base, URLs, answers that are worded alike. They change without
+//! notice.
+#![expect(clippy::disallowed_methods, reason = "the adapters wait for real servers")]
+
+mod answers;
+mod findings;
+mod pool;
+mod settings;
+mod settle;
+mod time;
+mod url;
+
+pub use answers::{HOW_TO_MAKE, copied, late, none_applied, refused_name};
+pub use findings::finding;
+pub use pool::{Connects, Kept, Lease, Pool};
+pub use settings::{ConfigError, Settings};
+pub use settle::{Settling, UNTIL_GONE, not_ended};
+pub use time::{Budget, ServerClock};
+pub use url::{SAID_BY_CREDENTIALS, SAID_BY_TLS, decoded, percent_decoded, refuse_parameters, without_password};
+
+#[doc(inline)]
+pub use crate::adapter_settings;
+pub use crate::names::name_for;
