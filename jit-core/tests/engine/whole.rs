@@ -114,6 +114,11 @@ async fn a_repeated_request_with_a_key_answers_with_the_first_access() {
     assert_eq!(views.iter().filter(|view| !view.repeated).count(), 1, "one of the answers is new");
     let ids: Vec<_> = views.iter().map(jit_core::AccessView::id).collect();
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    // two that differ and come at the same time are not one request either
+    let dave = actor("dave");
+    let both = ["x", "y"].map(|why| jit.request(&dave, ask("reader", 60_000).because(why).key("at once")));
+    let both = futures_util::future::join_all(both).await;
+    assert_eq!(both.iter().filter(|answer| answer.is_ok()).count(), 1, "{both:?}");
     // the same key with other content is no repeat
     for other in [ask("writer", 60_000), ask("reader", 61_000), ask("reader", 60_000).because("something else")] {
         let refused = jit.request(&actor("alice"), other.key("k")).await.unwrap_err();
