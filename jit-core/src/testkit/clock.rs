@@ -11,56 +11,19 @@ use crate::clock::{Clock, Time, after};
 
 /// A clock set by hand. Its clones are the same clock.
 ///
-/// A service is tested without a server like this. Limits of `until_active` and `until_ended` count
-/// on this clock too: with no pump, call `run_due` where something is to happen.
+/// [`Bench`](crate::testkit::Bench) shows a service tested on it. Limits of `until_active` and
+/// `until_ended` count on this clock too, so they end only when it is moved.
 ///
 /// ```
-/// use std::sync::Arc;
 /// use std::time::Duration;
 ///
+/// use jit_core::clock::Clock;
 /// use jit_core::testkit::ManualClock;
-/// use jit_core::testkit::mock::{MockServer, Profile};
-/// use jit_core::{AccessRequest, Actor, Jit, MemoryStore, PolicyDocument, TenantId, TimeDelta};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-/// let policy = r#"
-/// version = 1
-/// [[rule]]
-/// name       = "write orders"
-/// targets    = ["*"]
-/// roles      = ["orders_write"]
-/// requesters = ["*"]
-/// max        = "1h"
-/// "#;
 /// let clock = ManualClock::at("2026-11-05T12:00:00Z".parse()?);
-/// let server = MockServer::new(Profile::postgres(17), Arc::new(clock.clone()));
-/// server.create_account("alice")?;
-/// server.create_role("orders_write")?;
-/// let jit = Jit::builder()
-///     .store(MemoryStore::new(Arc::new(clock.clone())))
-///     .policy(PolicyDocument::parse(policy, "policy.toml")?)
-///     .database("orders-prod", server.database())
-///     .build()
-///     .await?;
-/// // the target is contacted once, as a service's pump does when it starts
-/// jit.run_due().await?;
-///
-/// let alice = Actor::authenticated(TenantId::default(), "alice".parse()?, "test");
-/// let request = AccessRequest::new("orders-prod", "orders_write", TimeDelta::minutes(30));
-/// let access = jit.request(&alice, request.because("a test")).await?;
-/// jit.run_due().await?;
-/// // the broker's own membership is listed too
-/// let has = || Ok::<_, Box<dyn std::error::Error + Send + Sync>>(
-///     server.members("orders_write")?.iter().any(|row| row.member == "alice"),
-/// );
-/// assert!(has()? && jit.access(access.id()).await?.state == "active");
-///
-/// clock.advance(Duration::from_secs(1800));
-/// jit.run_due().await?;
-/// assert!(!has()? && jit.access(access.id()).await?.state == "revoked");
-/// # Ok(())
-/// # }
+/// clock.advance(Duration::from_secs(60));
+/// assert_eq!(clock.wall().to_rfc3339(), "2026-11-05T12:01:00+00:00");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct ManualClock {
