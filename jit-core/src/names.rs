@@ -3,7 +3,7 @@
 //! Names may hold any printable character, so a separator alone is ambiguous. The tenant
 //! `org/webhook:team` could pass for `org`.
 
-/// Joins names into one text. Each name but the last follows its length in bytes. So [`split`]
+/// Joins names into one text. Each name but the last follows its length in bytes. So `split`
 /// returns the same names, whatever they hold: `4/team/webhook:dba`.
 #[must_use]
 pub fn join<const N: usize>(names: [&str; N]) -> String {

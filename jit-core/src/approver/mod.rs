@@ -51,7 +51,7 @@ pub const CALL_LIMIT: Duration = Duration::from_secs(10);
 ///         if SystemClock.wall() < self.until {
 ///             return Ok(Reply::Wait(self.until));
 ///         }
-///         Ok(Reply::Approve(Said { note: "no change freeze".to_owned(), ..Said::default() }))
+///         Ok(Reply::Approve(Said::new("no change freeze")))
 ///     }
 /// }
 ///

@@ -32,10 +32,9 @@ const READ_WITHIN: Duration = Duration::from_secs(20);
 /// #[async_trait]
 /// impl Credentials for Managed {
 ///     async fn password(&self) -> Result<SecretString, CredentialsError> {
-///         fetch(&self.secret).await.map_err(|error| CredentialsError {
-///             from: format!("the secret `{}`", self.secret),
-///             why: error.to_string(),
-///             source: Some(error.into()),
+///         fetch(&self.secret).await.map_err(|error| {
+///             let from = format!("the secret `{}`", self.secret);
+///             CredentialsError::new(from, error.to_string()).caused_by(error)
 ///         })
 ///     }
 /// }

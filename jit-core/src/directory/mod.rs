@@ -38,7 +38,7 @@ pub use listed::ListedDirectory;
 ///     ) -> Result<Person, DirectoryError> {
 ///         let has = |group: &&Group| self.0.get(*group).is_some_and(|all| all.contains(who));
 ///         let groups = groups.iter().filter(has).cloned().collect();
-///         Ok(Person { principal: who.clone(), human: who.clone(), groups, manager: None })
+///         Ok(Person::new(who.clone()).groups(groups))
 ///     }
 ///
 ///     async fn account(

@@ -33,8 +33,6 @@ pub use totp::{LOCKED_FOR, MOST_WRONG, TotpFactor};
 /// at once is used once.
 ///
 /// ```
-/// use std::collections::BTreeMap;
-///
 /// use async_trait::async_trait;
 /// use jit_core::SecretString;
 /// use jit_core::mfa::{Challenge, Factor, FactorError, VerifiedFactor};
@@ -53,7 +51,7 @@ pub use totp::{LOCKED_FOR, MOST_WRONG, TotpFactor};
 ///         if !accepts(challenge, response).await {
 ///             return Err(FactorError::wrong("the service does not accept this code"));
 ///         }
-///         Ok(VerifiedFactor { at: challenge.now, details: BTreeMap::new(), keep: None, once: None })
+///         Ok(VerifiedFactor::new(challenge.now))
 ///     }
 /// }
 /// # async fn accepts(_: &Challenge<'_>, _: &SecretString) -> bool { false }

@@ -8,7 +8,7 @@ use crate::clock::Time;
 use crate::id::AccessId;
 use crate::model::grant::{EndEvidence, Intent};
 
-/// Proof that the membership was observed and nothing prevents the grant. Only [`judge`] makes one.
+/// Proof that the membership was observed and nothing prevents the grant. Only `judge` makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Clear {
     pub(super) access: AccessId,
@@ -76,7 +76,7 @@ impl Clear {
     }
 }
 
-/// Proof that nothing is held on behalf of an access any more. Only [`verify`] makes one (law 5).
+/// Proof that nothing is held on behalf of an access any more. Only `verify` makes one (law 5).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedEnd {
     pub(super) access: AccessId,
