@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use jit_tds::Tls;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 
 /// Paths of the certificate files.
 #[derive(Debug)]
@@ -51,8 +51,11 @@ impl Certificates {
     }
 }
 
+/// Makes an authority. It has a name of its own: OpenSSL takes a certificate whose issuer has the
+/// same name for one that signed itself.
 fn authority(file: &Path) -> Result<Issuer<'static, KeyPair>> {
     let mut params = CertificateParams::new(Vec::new())?;
+    params.distinguished_name.push(DnType::CommonName, "authority of a test");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let key = KeyPair::generate()?;
