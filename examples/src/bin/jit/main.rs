@@ -40,7 +40,7 @@ fn main() -> ExitCode {
         Err(error) => return cli::explain(&error),
     };
     // the commands themselves report what happens to accesses
-    let quiet = || EnvFilter::new("error,jit_core::engine::ledger=off");
+    let quiet = || EnvFilter::new("error,jit_core::engine::repository::unit_of_work=off");
     let filter = EnvFilter::try_from_env("JIT_LOG").unwrap_or_else(|_| quiet());
     // an event is one line, whatever is in it; colours would be escaped like anything else
     let log = || output::errors(Written::OneLine);
