@@ -103,5 +103,5 @@ impl Core {
 }
 
 fn unknown(tenant: &TenantId) -> JitError {
-    JitError::NotFound { what: "tenant", name: tenant.to_string(), hint: ": it is not configured here".to_owned() }
+    JitError::NotFound { what: "tenant", name: tenant.to_string(), hint: "it is not configured here".to_owned() }
 }

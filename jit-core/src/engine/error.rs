@@ -220,7 +220,7 @@ impl JitError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NotFound { hint, .. } if !hint.is_empty() => Some(hint.trim_start_matches([':', ' ']).to_owned()),
+            Self::NotFound { hint, .. } if !hint.is_empty() => Some(hint.clone()),
             Self::NoAccount { target, alike, .. } => {
                 let names: Vec<String> = alike.iter().map(|name| format!("`{name}`")).collect();
                 let there = if names.is_empty() { String::new() } else { format!("there is {}; ", names.join(", ")) };

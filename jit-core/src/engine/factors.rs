@@ -134,8 +134,8 @@ fn use_up(key: RecordKey, once: &Once) -> Result<Write, StoreError> {
 pub(super) fn no_factor(settings: &Tenant, name: &FactorName) -> JitError {
     let known: Vec<String> = settings.factors.keys().map(|known| format!("`{known}`")).collect();
     let hint = match known.as_slice() {
-        [] => ": none is configured".to_owned(),
-        known => format!(": configured are {}", known.join(", ")),
+        [] => "none is configured".to_owned(),
+        known => format!("configured are {}", known.join(", ")),
     };
     JitError::NotFound { what: "second factor", name: name.to_string(), hint }
 }

@@ -67,8 +67,8 @@ impl Tenant {
         self.databases.get(target).ok_or_else(|| {
             let known: Vec<String> = self.databases.keys().map(|name| format!("`{name}`")).collect();
             let hint = match known.len() {
-                0 => ": no target is configured".to_owned(),
-                _ => format!(": configured are {}", known.join(", ")),
+                0 => "no target is configured".to_owned(),
+                _ => format!("configured are {}", known.join(", ")),
             };
             JitError::NotFound { what: "target", name: target.to_string(), hint }
         })

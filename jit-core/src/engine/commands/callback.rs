@@ -26,7 +26,7 @@ impl Jit {
         let gone = || JitError::NotFound {
             what: "question for this token, or it is answered:",
             name: callback.token.chars().take(8).collect(),
-            hint: "...".to_owned(),
+            hint: String::new(),
         };
         let hexadecimal = callback.token.len() <= 64 && callback.token.bytes().all(|byte| byte.is_ascii_hexdigit());
         let record = match hexadecimal {

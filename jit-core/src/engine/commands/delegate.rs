@@ -41,7 +41,7 @@ impl Jit {
             let error = JitError::NotFound {
                 what: "principal",
                 name: to.to_string(),
-                hint: " in the directory: only a person whom it knows can decide for somebody else".to_owned(),
+                hint: "only a person whom the directory knows can decide for somebody else".to_owned(),
             };
             return self.core.refuse(&settings, actor, None, error).await;
         }
@@ -100,7 +100,7 @@ impl Jit {
             given.retain(|one| after(one.until, KEPT) > now);
             if !change(&mut given) {
                 let (what, name) = ("delegation of", actor.principal.to_string());
-                let error = JitError::NotFound { what, name, hint: ": none is in force".to_owned() };
+                let error = JitError::NotFound { what, name, hint: "none is in force".to_owned() };
                 return self.core.refuse(&settings, actor, None, error).await;
             }
             let labels = given.last().filter(|last| !last.taken_back).map(|last| delegated_label(&last.to));

@@ -48,7 +48,7 @@ impl Jit {
             return Err(JitError::NotFound {
                 what: "tenant",
                 name: actor.tenant.to_string(),
-                hint: ": the actor belongs to another tenant than this handle".to_owned(),
+                hint: "the actor belongs to another tenant than this handle".to_owned(),
             });
         }
         proves(&actor.evidence)?;

@@ -130,8 +130,8 @@ impl Jit {
                 let in_force = stops.stops.iter().filter(|stop| !stop.lifted);
                 let known: Vec<String> = in_force.map(|stop| stop.scope.to_string()).collect();
                 let hint = match known.as_slice() {
-                    [] => ": none is in force".to_owned(),
-                    known => format!(": in force are {}", known.join(", ")),
+                    [] => "none is in force".to_owned(),
+                    known => format!("in force are {}", known.join(", ")),
                 };
                 let error = JitError::NotFound { what: "stop of", name: scope.to_string(), hint };
                 return self.core.refuse(&settings, actor, None, error).await;
