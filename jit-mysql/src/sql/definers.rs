@@ -17,6 +17,9 @@ const HARMLESS_COLUMNS: [&str; 6] =
 const WRITES: &str = "d.Insert_priv, d.Update_priv, d.Delete_priv, d.Create_priv, d.Drop_priv, d.Index_priv, d.Alter_priv, d.Lock_tables_priv, \
 d.Create_view_priv, d.Create_routine_priv, d.Alter_routine_priv, d.Event_priv, d.Trigger_priv";
 
+/// Account of the row `a` as a routine names its definer. A role of MariaDB has no host.
+const AS_DEFINER: &str = "IF(a.h = '', a.u, CONCAT(a.u, '@', a.h))";
+
 /// Rights of definers that the statement reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reads {
@@ -76,13 +79,13 @@ pub(crate) fn of_administrators(flavour: Flavour, home: &str, reads: Reads) -> S
     let (calls, by_calls) = match reads {
         Reads::All => (
             format!("c AS ({}), ", calls(flavour)),
-            " UNION SELECT c.u, c.h FROM a JOIN c ON c.definer = IF(a.h = '', a.u, CONCAT(a.u, '@', a.h))",
+            format!(" UNION SELECT c.u, c.h FROM a JOIN c ON c.definer = {AS_DEFINER}"),
         ),
-        Reads::Few => (String::new(), ""),
+        Reads::Few => (String::new(), String::new()),
     };
     let list = format!(
         "WITH RECURSIVE {calls}a AS ({first} UNION {more}{by_calls}) \
-         SELECT {list} IN (SELECT CAST(IF(a.h = '', a.u, CONCAT(a.u, '@', a.h)) AS BINARY) FROM a)"
+         SELECT {list} IN (SELECT CAST({AS_DEFINER} AS BINARY) FROM a)"
     );
     Read::ended(3, &list)
 }

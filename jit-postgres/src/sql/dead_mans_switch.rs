@@ -209,6 +209,21 @@ fn store_of(mark: &str) -> String {
     )
 }
 
+/// Oids of the role and the account of an asked row `e`, by its ids or else its names.
+const ROLE: &str = "coalesce(e.role_id, (SELECT x.oid FROM pg_roles x WHERE x.rolname = e.role))";
+const ACCOUNT: &str = "coalesce(e.account_id, (SELECT x.oid FROM pg_roles x WHERE x.rolname = e.account))";
+
+/// Reads the asked memberships, `$1` JSON `[{i, account, account_id, role, role_id}]`.
+fn asked() -> String {
+    format!(
+        r"asked AS MATERIALIZED (
+  SELECT e.i, {ROLE} AS role,
+    {ACCOUNT} AS account
+  FROM jsonb_to_recordset($1::text::jsonb) AS e(i int, account name, account_id oid, role name, role_id oid)
+)"
+    )
+}
+
 /// Finds the stores whose marks stand on memberships: the stores of leases that have not fired.
 ///
 /// The answer is JSON `[{i, role, account, store}]`. It is also in the setting `jit.marks`, for the
@@ -218,11 +233,7 @@ pub(crate) fn marks(home: Home) -> String {
         r"
 WITH me AS (
   SELECT oid FROM pg_roles WHERE rolname = current_user
-), asked AS MATERIALIZED (
-  SELECT e.i, coalesce(e.role_id, (SELECT x.oid FROM pg_roles x WHERE x.rolname = e.role)) AS role,
-    coalesce(e.account_id, (SELECT x.oid FROM pg_roles x WHERE x.rolname = e.account)) AS account
-  FROM jsonb_to_recordset($1::text::jsonb) AS e(i int, account name, account_id oid, role name, role_id oid)
-)
+), {asked}
 SELECT set_config('jit.marks', coalesce((
   SELECT jsonb_agg(jsonb_build_object('i', a.i, 'role', l.role::int8, 'account', l.account::int8, 'store', {store}))
   FROM me, asked a, LATERAL (
@@ -230,6 +241,7 @@ SELECT set_config('jit.marks', coalesce((
     WHERE l.broker = me.oid AND l.role = a.role AND l.account = a.account AND l.fired_at IS NULL OFFSET 0
   ) l WHERE {store} IS NOT NULL
 ), '[]')::text, false) AS marks",
+        asked = asked(),
         store = store_of("l.armed_by"),
         leases = home.leases()
     )
@@ -268,8 +280,8 @@ WITH me AS (
   SELECT oid FROM pg_roles WHERE rolname = current_user
 ), asked AS MATERIALIZED (
   SELECT e.i, e.micros, e.ends,
-    (SELECT r.oid FROM pg_roles r WHERE r.oid = coalesce(e.role_id, (SELECT x.oid FROM pg_roles x WHERE x.rolname = e.role))) AS role,
-    (SELECT r.oid FROM pg_roles r WHERE r.oid = coalesce(e.account_id, (SELECT x.oid FROM pg_roles x WHERE x.rolname = e.account))) AS account
+    (SELECT r.oid FROM pg_roles r WHERE r.oid = {ROLE}) AS role,
+    (SELECT r.oid FROM pg_roles r WHERE r.oid = {ACCOUNT}) AS account
   FROM jsonb_to_recordset($1::text::jsonb) AS e(i int, account name, account_id oid, role name, role_id oid, micros bigint, ends bool)
 ), armed AS (
   INSERT INTO {leases} AS l (broker, role, account, fires_at, ends_sessions, armed_by)
@@ -296,11 +308,7 @@ pub(crate) fn disarm(home: Home) -> String {
         r"
 WITH me AS (
   SELECT oid FROM pg_roles WHERE rolname = current_user
-), asked AS MATERIALIZED (
-  SELECT e.i, coalesce(e.role_id, (SELECT x.oid FROM pg_roles x WHERE x.rolname = e.role)) AS role,
-    coalesce(e.account_id, (SELECT x.oid FROM pg_roles x WHERE x.rolname = e.account)) AS account
-  FROM jsonb_to_recordset($1::text::jsonb) AS e(i int, account name, account_id oid, role name, role_id oid)
-), there AS MATERIALIZED (
+), {asked}, there AS MATERIALIZED (
   SELECT l.role, l.account FROM me, asked a, LATERAL (
     SELECT l.role, l.account, l.armed_by FROM {leases} l WHERE l.broker = me.oid AND l.role = a.role AND l.account = a.account OFFSET 0
   ) l WHERE coalesce({store}, $3::text, '') = coalesce($3::text, {store}, '')
@@ -313,6 +321,7 @@ WITH me AS (
 )
 SELECT a.i, gone.fired_at, there.role IS NOT NULL AND gone.role IS NULL AS late
 FROM asked a LEFT JOIN there USING (role, account) LEFT JOIN gone USING (role, account) ORDER BY a.i",
+        asked = asked(),
         store = store_of("l.armed_by"),
         leases = home.leases()
     )

@@ -39,6 +39,7 @@ impl Catalog {
     pub(crate) fn text(self, statement: &str) -> String {
         let text = with_end_session(&statement.replace("{holders m}", HOLDERS_OF));
         let mut text = text.replace("{powers}", &POWERS.replace("{reaches far}", REACHES_FAR));
+        text = text.replace("{by kind}", BY_KIND).replace("{only look}", ONLY_LOOK);
         text = text.replace("{without code}", WITHOUT_CODE).replace("{schemas of the broker}", SCHEMAS_OF_THE_BROKER);
         match self {
             Self::PerGrantor => text,
@@ -512,7 +513,7 @@ const POWERS: &str = r"WITH RECURSIVE above(oid) AS (
       UNION ALL SELECT 'LOGIN' WHERE r.rolcanlogin
       UNION ALL SELECT 'everything that the broker may' WHERE r.name = current_user
       UNION ALL SELECT r.name WHERE (r.name LIKE 'pg\_%' OR r.name IN ('rds_superuser', 'cloudsqlsuperuser', 'alloydbsuperuser', 'azure_pg_admin'))
-                AND r.name NOT IN ('pg_monitor', 'pg_read_all_settings', 'pg_read_all_stats', 'pg_stat_scan_tables', 'pg_database_owner')
+                AND r.name NOT IN ({only look})
       UNION ALL SELECT 'ADMIN OPTION on ' || quote_ident((SELECT g.rolname FROM pg_roles g WHERE g.oid = m.roleid))
                 FROM pg_auth_members m WHERE m.member = x.oid AND m.admin_option
       UNION ALL SELECT CASE s.deptype WHEN 'o' THEN 'owner of ' ELSE 'rights on ' END || CASE WHEN s.here
@@ -525,9 +526,7 @@ const POWERS: &str = r"WITH RECURSIVE above(oid) AS (
           FROM pg_shdepend d WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = x.oid AND d.deptype IN ('o', 'a') OFFSET 0
         ) s
         WHERE CASE
-          WHEN s.classid IN ({without code}) THEN false
-          WHEN s.classid = 'pg_database'::regclass AND s.deptype = 'a'
-            THEN EXISTS (SELECT FROM pg_database b, aclexplode(b.datacl) e WHERE b.oid = s.objid AND e.grantee = x.oid AND e.privilege_type = 'CREATE')
+          {by kind}
           WHEN s.classid = 'pg_language'::regclass AND s.deptype = 'a' AND s.here
             THEN NOT (SELECT l.lanpltrusted FROM pg_language l WHERE l.oid = s.objid)
           WHEN s.classid NOT IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_namespace'::regclass) THEN true
@@ -571,28 +570,37 @@ const REACHES_FAR: &str = r"EXISTS (
                 WITH RECURSIVE own(oid) AS (
                   SELECT f.proowner
                   UNION
-                  SELECT y.roleid FROM own z, LATERAL (SELECT m.roleid FROM pg_auth_members m WHERE m.member = z.oid OFFSET 0) y
+                  SELECT y.roleid FROM own x, LATERAL (SELECT m.roleid FROM pg_auth_members m WHERE m.member = x.oid OFFSET 0) y
                 )
-                SELECT FROM own z JOIN pg_roles o ON o.oid = z.oid
+                SELECT FROM own x JOIN pg_roles o ON o.oid = x.oid
                 WHERE o.oid = f.proowner AND (o.rolsuper OR o.rolcreaterole OR o.rolcreatedb OR o.rolreplication OR o.rolbypassrls
                     OR o.rolname = current_user)
                   OR o.rolname LIKE 'pg\_%'
-                    AND o.rolname NOT IN ('pg_monitor', 'pg_read_all_settings', 'pg_read_all_stats', 'pg_stat_scan_tables', 'pg_database_owner')
-                  OR EXISTS (SELECT FROM pg_auth_members m WHERE m.member = z.oid AND m.admin_option)
+                    AND o.rolname NOT IN ({only look})
+                  OR EXISTS (SELECT FROM pg_auth_members m WHERE m.member = x.oid AND m.admin_option)
                   OR EXISTS (
-                    SELECT FROM pg_shdepend d
-                    WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = z.oid AND d.deptype IN ('o', 'a') AND CASE
-                      WHEN d.classid IN ({without code}) THEN false
-                      WHEN d.classid = 'pg_database'::regclass AND d.deptype = 'a'
-                        THEN EXISTS (SELECT FROM pg_database b, aclexplode(b.datacl) e WHERE b.oid = d.objid AND e.grantee = z.oid AND e.privilege_type = 'CREATE')
-                      WHEN d.classid = 'pg_language'::regclass AND d.deptype = 'a'
-                        THEN NOT coalesce((SELECT l.lanpltrusted FROM pg_language l WHERE l.oid = d.objid), false)
-                      WHEN d.classid NOT IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_namespace'::regclass) THEN true
-                      ELSE d.objid < 16384 AND d.objid <> 2200 OR d.objid = ANY (ARRAY({schemas of the broker}))
+                    SELECT FROM pg_shdepend s
+                    WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = x.oid AND s.deptype IN ('o', 'a') AND CASE
+                      {by kind}
+                      WHEN s.classid = 'pg_language'::regclass AND s.deptype = 'a'
+                        THEN NOT coalesce((SELECT l.lanpltrusted FROM pg_language l WHERE l.oid = s.objid), false)
+                      WHEN s.classid NOT IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_namespace'::regclass) THEN true
+                      ELSE s.objid < 16384 AND s.objid <> 2200 OR s.objid = ANY (ARRAY({schemas of the broker}))
                     END))";
 
-/// Classes of objects on which no right reaches beyond the object itself. Stands in [`POWERS`] and
-/// [`REACHES_FAR`] as `{without code}`.
+/// Predefined roles that are no power: they only look. Stands in [`POWERS`] and [`REACHES_FAR`] as
+/// `{only look}`.
+const ONLY_LOOK: &str =
+    "'pg_monitor', 'pg_read_all_settings', 'pg_read_all_stats', 'pg_stat_scan_tables', 'pg_database_owner'";
+
+/// First branches about the row `s` of `pg_shdepend`, whose role is `x`: objects that are judged
+/// without looking into them. Stands in [`POWERS`] and [`REACHES_FAR`] as `{by kind}`.
+const BY_KIND: &str = r"WHEN s.classid IN ({without code}) THEN false
+          WHEN s.classid = 'pg_database'::regclass AND s.deptype = 'a'
+            THEN EXISTS (SELECT FROM pg_database b, aclexplode(b.datacl) e WHERE b.oid = s.objid AND e.grantee = x.oid AND e.privilege_type = 'CREATE')";
+
+/// Classes of objects on which no right reaches beyond the object itself. Stands in [`BY_KIND`] as
+/// `{without code}`.
 const WITHOUT_CODE: &str = "'pg_auth_members'::regclass, 'pg_authid'::regclass, 'pg_default_acl'::regclass, 'pg_largeobject'::regclass, \
 'pg_type'::regclass, 'pg_collation'::regclass, 'pg_conversion'::regclass, 'pg_operator'::regclass, 'pg_opclass'::regclass, \
 'pg_opfamily'::regclass, 'pg_statistic_ext'::regclass, 'pg_ts_config'::regclass, 'pg_ts_dict'::regclass";
