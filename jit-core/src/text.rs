@@ -42,6 +42,22 @@ pub enum TextError {
     },
 }
 
+/// Returns the message of an error with its causes, each of them once.
+#[must_use]
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
+}
+
 /// Returns the text if it has at most `longest` characters, all of which can be seen.
 ///
 /// # Errors

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jit_core::clock::Time;
-use jit_core::database::adapter::finding;
+use jit_core::database::adapter::{can_grant, finding, login_of_its_own, no_dead_mans_switch};
 use jit_core::database::{Check, DatabaseError, Membership, Severity};
 use jit_core::id::{Account, RoleName};
 use tiberius::Row;
@@ -61,10 +61,7 @@ fn of_the_broker(server: &Server, azure: bool, row: &Row, findings: &mut Vec<Che
             Severity::Refusal,
             ("superuser", None),
             format!("the broker `{name}` is in sysadmin: it could grant anything to anybody"),
-            Some(format!(
-                "name a login of its own in the target's URL, like `jit_broker`: `jit doctor --sql TARGET` prints the script that makes it; \
-                 where `{name}` is that login, run USE master; ALTER SERVER ROLE [sysadmin] DROP MEMBER {login}"
-            )),
+            Some(login_of_its_own(name, &format!("USE master; ALTER SERVER ROLE [sysadmin] DROP MEMBER {login}"))),
         ));
     } else if server.scope.is_database() && row.yes("db_owner")? {
         findings.push(finding(
@@ -180,12 +177,7 @@ fn of_the_dead_mans_switch(server: &Server, user: &str, state: State) -> Option<
             )),
         ),
     };
-    Some(finding(
-        severity,
-        ("dead-man", None),
-        format!("nothing ends a role when every process of jit is dead: {why}"),
-        statements,
-    ))
+    Some(no_dead_mans_switch(severity, &why, statements))
 }
 
 async fn of_the_roles(
@@ -263,16 +255,6 @@ fn of_a_role(
         };
         findings.push(finding(Severity::Refusal, ("admin-option", on()), message, Some(remedy)));
     }
-    if !powers.is_empty() {
-        findings.push(finding(
-            Severity::Danger,
-            ("can-grant", on()),
-            format!(
-                "`{name}` gives what outlives it: {}; a rule has to accept that with `can_grant = \"accepted\"`",
-                powers.join(", ")
-            ),
-            None,
-        ));
-    }
+    findings.extend(can_grant(name, powers));
     Ok(())
 }

@@ -8,9 +8,8 @@ use jit_core::clock::{Time, whole_micros};
 use jit_core::database::adapter::{Budget, HOW_TO_MAKE, late, name_for, none_applied};
 use jit_core::database::{
     ArmOrder, Armed, Call, DatabaseError, DeadMansSwitch, Disarmed, Membership, Rejection, StoreMarks, SwitchKind,
-    store_in,
+    stores_in,
 };
-use jit_core::id::StoreId;
 use jit_core::policy::Sessions;
 
 use crate::connect::{AZURE_DATABASE, Connection, EXPRESS, Server, Value};
@@ -84,13 +83,8 @@ impl Connection {
     pub(crate) async fn stores(&mut self) -> Result<Vec<StoreMarks>, DatabaseError> {
         let text = statements::all_marks(self.server.scope, &self.server.broker_login);
         let results = self.run(&text, Vec::new()).await.all().map_err(reading)?;
-        let mut counts = std::collections::BTreeMap::<StoreId, u64>::new();
-        for row in results.iter().flatten() {
-            let Some(store) = store_in(&row.text("armed_by")?) else { continue };
-            let count = counts.entry(store).or_default();
-            *count = count.saturating_add(1);
-        }
-        Ok(counts.into_iter().map(|(store, memberships)| StoreMarks::new(store, memberships)).collect())
+        let marks = results.iter().flatten().map(|row| row.text("armed_by")).collect::<Result<Vec<_>, _>>()?;
+        Ok(stores_in(&marks))
     }
 
     fn lease_id(&self, membership: &Membership) -> String {
@@ -125,10 +119,8 @@ pub(crate) async fn arm(
     }
     let mut results = Vec::with_capacity(orders.len());
     for some in orders.chunks(statements::LEASES) {
-        match arm_some(connection, call, some, grace, budget).await {
-            Ok(armed) => results.extend(armed),
-            Err(error) => results.extend(none_applied(some.len(), &error)),
-        }
+        let armed = arm_some(connection, call, some, grace, budget).await;
+        results.extend(armed.unwrap_or_else(|error| none_applied(some.len(), &error)));
     }
     results
 }
@@ -192,10 +184,8 @@ pub(crate) async fn disarm(
 ) -> Vec<Result<Disarmed, DatabaseError>> {
     let mut results = Vec::with_capacity(memberships.len());
     for some in memberships.chunks(statements::IDS) {
-        match disarm_some(connection, call, some, budget).await {
-            Ok(disarmed) => results.extend(disarmed.into_iter().map(Ok)),
-            Err(error) => results.extend(none_applied(some.len(), &error)),
-        }
+        let disarmed = disarm_some(connection, call, some, budget).await;
+        results.extend(disarmed.unwrap_or_else(|error| none_applied(some.len(), &error)));
     }
     results
 }
@@ -205,7 +195,7 @@ async fn disarm_some(
     call: &Call,
     memberships: &[Membership],
     budget: Budget,
-) -> Result<Vec<Disarmed>, DatabaseError> {
+) -> Result<Vec<Result<Disarmed, DatabaseError>>, DatabaseError> {
     let identity = connection.meant(call)?;
     let ids: Vec<String> = memberships.iter().map(|membership| connection.lease_id(membership)).collect();
     let until = Value::Time(connection.until(budget));
@@ -229,7 +219,7 @@ async fn disarm_some(
         fired.insert(row.text("id")?, row.maybe_utc("fired_at")?);
     }
     let each = ids.iter().map(|id| fired.get(id).copied().flatten());
-    Ok(each.map(|fired_at| Disarmed::new(identity.clone(), fired_at)).collect())
+    Ok(each.map(|fired_at| Ok(Disarmed::new(identity.clone(), fired_at))).collect())
 }
 
 /// Translates an error. Tables that are not as they have to be were not touched.

@@ -1,5 +1,6 @@
 //! Translation of SQL Server's errors into [`DatabaseError`].
 
+use jit_core::database::adapter::HOW_TO_ALLOW;
 use jit_core::database::{DatabaseError, Rejection};
 use tiberius::error::{Error, IoErrorKind};
 
@@ -51,14 +52,11 @@ pub(crate) fn from_number(number: u32, message: &str) -> DatabaseError {
         // catalog showed the role a moment before.
         15151 => (
             Rejection::PrivilegeMissing,
-            format!(
-                "{message} (it was there a moment before, so the permission is missing): run the check of this target, which names the statement that fixes it"
-            ),
+            format!("{message} (it was there a moment before, so the permission is missing): {HOW_TO_ALLOW}"),
         ),
-        15247 | 229 | 230 | 262 | 297 | 300 | 6102 | 15562 | 4613 => (
-            Rejection::PrivilegeMissing,
-            format!("{message}; run the check of this target, which names the statement that fixes it"),
-        ),
+        15247 | 229 | 230 | 262 | 297 | 300 | 6102 | 15562 | 4613 => {
+            (Rejection::PrivilegeMissing, format!("{message}; {HOW_TO_ALLOW}"))
+        }
         15410 | 15404 | 15401 => (
             Rejection::Other,
             format!("{message}; the account was dropped meanwhile, or its directory does not know it any more"),

@@ -1,7 +1,7 @@
 //! Granting: many orders in one transaction of one round trip.
 
 use jit_core::clock::Time;
-use jit_core::database::adapter::Budget;
+use jit_core::database::adapter::{Budget, is_the_broker, role_can_grant};
 use jit_core::database::{Call, DatabaseError, GrantOrder, Granted, Membership, Rejection};
 use jit_core::policy::Stance;
 use tiberius::Row;
@@ -53,7 +53,7 @@ impl Orders for Grants<'_> {
 
     fn refusal(&self, order: usize, answer: &Answer) -> Option<DatabaseError> {
         let order = self.0.get(order)?;
-        let (account, role) = (order.membership().account.as_str(), order.membership().role.as_str());
+        let (account, role) = (&order.membership().account, &order.membership().role);
         let why = answer.why.as_deref().unwrap_or_default();
         let (rejection, why) = match answer.state.as_str() {
             "no role" => (Rejection::NoSuchRole, format!("there is no role `{role}` (in exactly this spelling)")),
@@ -61,9 +61,7 @@ impl Orders for Grants<'_> {
                 Rejection::NoSuchAccount,
                 format!("there is no account `{account}` (in exactly this spelling, in this database)"),
             ),
-            "broker" => {
-                (Rejection::Other, format!("`{account}` is the broker itself, which must not hold what it grants"))
-            }
+            "broker" => (Rejection::Other, is_the_broker(account)),
             "superuser" => (Rejection::Other, format!("`{account}` is in sysadmin: it needs no role")),
             "group" => (
                 Rejection::AccountHasMembers,
@@ -81,12 +79,7 @@ impl Orders for Grants<'_> {
                     "others may act as account `{account}` (`{why}` can impersonate it) and would use the role too; a rule can accept that with `account_members = \"accepted\"`"
                 ),
             ),
-            "powers" => (
-                Rejection::RoleCanGrant,
-                format!(
-                    "role `{role}` gives what outlives it ({why}); a rule can accept that with `can_grant = \"accepted\"`"
-                ),
-            ),
+            "powers" => (Rejection::RoleCanGrant, role_can_grant(role, why)),
             _ => return None,
         };
         Some(DatabaseError::rejected(rejection, why))

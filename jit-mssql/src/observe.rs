@@ -2,6 +2,7 @@
 
 use chrono::{NaiveDateTime, TimeDelta};
 use jit_core::clock::{Time, after, whole_micros};
+use jit_core::database::adapter::HOW_TO_ALLOW;
 use jit_core::database::{
     Continuity, DatabaseError, Grantor, Holder, Holders, Identity, Membership, MembershipGrant, MembershipScope,
     ObjectId, Observation, Rejection, Seen, Session,
@@ -123,7 +124,7 @@ impl Connection {
         if !whole.first().map(|row| row.yes("whole")).transpose()?.unwrap_or_default() {
             return Err(DatabaseError::rejected(
                 Rejection::PrivilegeMissing,
-                "the broker does not see all members and sessions: run the check of this target, which names the statement that fixes it",
+                format!("the broker does not see all members and sessions: {HOW_TO_ALLOW}"),
             ));
         }
         if found.len() != memberships.len() {

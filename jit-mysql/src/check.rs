@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use jit_core::database::adapter::finding;
+use jit_core::database::adapter::{can_grant, finding, no_dead_mans_switch};
 use jit_core::database::{Check, DatabaseError, DeadMansSwitch, FOLLOWS_THE_HOST, Severity};
 use jit_core::id::RoleName;
 
@@ -187,12 +187,7 @@ async fn of_the_dead_mans_switch(
             let statements = sql::dead_mans_switch::dead_mans_switch_for(&connection.server.broker, &broker.quoted());
             (Severity::Remark, why, statements.join(";\n"))
         };
-        findings.push(finding(
-            severity,
-            ("dead-man", None),
-            format!("nothing ends a role when every process of jit is dead: {why}"),
-            Some(remedy),
-        ));
+        findings.push(no_dead_mans_switch(severity, &why, Some(remedy)));
     }
     // in MySQL the check of the catalog demands this table, because role privileges are read from
     // it
@@ -342,15 +337,7 @@ async fn of_the_roles(
                 Some(remedy),
             ));
         }
-        if !powers.is_empty() {
-            let powers = powers.join(", ");
-            findings.push(finding(
-                Severity::Danger,
-                ("can-grant", on()),
-                format!("`{role}` gives what outlives it: {powers}; a rule has to accept that with `can_grant = \"accepted\"`"),
-                None,
-            ));
-        }
+        findings.extend(can_grant(role.as_str(), &powers));
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use jit_core::clock::Time;
 use jit_core::database::adapter::{Budget, HOW_TO_MAKE, copied, late, none_applied};
 use jit_core::database::{
     ArmOrder, Armed, Call, DatabaseError, DeadMansSwitch, DefaultRole, Disarmed, Identity, Membership, Rejection,
-    StoreMarks, SwitchKind, store_in,
+    StoreMarks, SwitchKind, store_in, stores_in,
 };
 use jit_core::id::StoreId;
 use jit_core::policy::Sessions;
@@ -159,13 +159,9 @@ impl Connection {
 
     /// Reads the stores that have marks here.
     pub(crate) async fn stores(&mut self) -> Result<Vec<StoreMarks>, DatabaseError> {
-        let mut counts = BTreeMap::<StoreId, u64>::new();
-        for row in self.list(sql::MARKS, (self.home(),).into()).await? {
-            let Some(store) = store_in(&text(&row, "armed_by")?) else { continue };
-            let count = counts.entry(store).or_default();
-            *count = count.saturating_add(1);
-        }
-        Ok(counts.into_iter().map(|(store, memberships)| StoreMarks::new(store, memberships)).collect())
+        let rows = self.list(sql::MARKS, (self.home(),).into()).await?;
+        let marks = rows.iter().map(|row| text(row, "armed_by")).collect::<Result<Vec<_>, _>>()?;
+        Ok(stores_in(&marks))
     }
 
     /// Reads every account of these user names, and those without one.
@@ -207,10 +203,7 @@ pub(crate) async fn arm(
     grace: Duration,
     budget: Budget,
 ) -> Vec<Result<Armed, DatabaseError>> {
-    match arm_all(connection, call, orders, grace, budget).await {
-        Ok(armed) => armed,
-        Err(error) => none_applied(orders.len(), &error),
-    }
+    arm_all(connection, call, orders, grace, budget).await.unwrap_or_else(|error| none_applied(orders.len(), &error))
 }
 
 async fn arm_all(
@@ -309,10 +302,9 @@ pub(crate) async fn disarm(
     memberships: &[Membership],
     budget: Budget,
 ) -> Vec<Result<Disarmed, DatabaseError>> {
-    match disarm_all(connection, call, memberships, budget).await {
-        Ok(disarmed) => disarmed.into_iter().map(Ok).collect(),
-        Err(error) => none_applied(memberships.len(), &error),
-    }
+    disarm_all(connection, call, memberships, budget)
+        .await
+        .unwrap_or_else(|error| none_applied(memberships.len(), &error))
 }
 
 async fn disarm_all(
@@ -320,7 +312,7 @@ async fn disarm_all(
     call: &Call,
     memberships: &[Membership],
     budget: Budget,
-) -> Result<Vec<Disarmed>, DatabaseError> {
+) -> Result<Vec<Result<Disarmed, DatabaseError>>, DatabaseError> {
     let identity = connection.meant(call).await?;
     let (flavour, home) = (connection.server.flavour, connection.home());
     let names: Vec<String> =
@@ -346,8 +338,9 @@ async fn disarm_all(
         }
     }
     // an event that has fired names no store any more
-    let each = names.iter().map(|name| before.get(name).and_then(|event| event.fired_at));
-    Ok(each.map(|fired_at| Disarmed::new(identity.clone(), fired_at)).collect())
+    let fired_at = |name: &String| before.get(name).and_then(|event| event.fired_at);
+    let each = names.iter().map(|name| Ok(Disarmed::new(identity.clone(), fired_at(name))));
+    Ok(each.collect())
 }
 
 /// Returns the store that accounts for a membership by this event, if it is not the store of the

@@ -1,6 +1,8 @@
 //! Conclusions from the errors of MySQL and MariaDB.
 
+use jit_core::database::adapter::{HOW_TO_ALLOW, lost};
 use jit_core::database::{DatabaseError, Rejection};
+use jit_core::text::with_causes;
 use mysql_async::{DriverError, Error, IoError};
 
 /// Converts an error while connecting: nothing was sent yet.
@@ -62,9 +64,7 @@ pub(crate) fn changing(error: &Error) -> DatabaseError {
         // the server ends the connection, and may have applied the change before
         Some(code) if is_about_the_server(code) => DatabaseError::unknown(said(error)),
         Some(code) => from_code(code, &said(error)),
-        None => {
-            DatabaseError::unknown(format!("the connection was lost after the statement was sent: {}", said(error)))
-        }
+        None => lost(&said(error)),
     }
 }
 
@@ -118,10 +118,9 @@ fn is_about_the_server(code: u16) -> bool {
 /// Returns the rejection for an error that trying again does not fix.
 fn refused(code: u16, message: &str) -> Option<DatabaseError> {
     let (rejection, why) = match code {
-        1044 | 1045 | 1142 | 1143 | 1227 | 1370 | 1396 | 1410 | 1698 | 3619 | 3879 => (
-            Rejection::PrivilegeMissing,
-            format!("{message}; run the check of this target, which names the statement that fixes it"),
-        ),
+        1044 | 1045 | 1142 | 1143 | 1227 | 1370 | 1396 | 1410 | 1698 | 3619 | 3879 => {
+            (Rejection::PrivilegeMissing, format!("{message}; {HOW_TO_ALLOW}"))
+        }
         1133 | 1959 | 3523 | 3530 => (Rejection::Other, format!("{message}; it was dropped or renamed meanwhile")),
         3628 => (Rejection::Other, format!("{message}; it is one of mandatory_roles, which everybody has")),
         1064 | 1146 | 1054 | 1193 => {
@@ -150,18 +149,7 @@ pub(crate) fn said(error: &Error) -> String {
         }
         Error::Driver(error) => error.to_string(),
         Error::Io(IoError::Io(error)) => error.to_string(),
-        other => {
-            let mut text = other.to_string();
-            let mut cause = std::error::Error::source(other);
-            while let Some(error) = cause {
-                let more = error.to_string();
-                if !text.contains(&more) {
-                    text = format!("{text}: {more}");
-                }
-                cause = error.source();
-            }
-            text
-        }
+        other => with_causes(other),
     }
 }
 

@@ -1,6 +1,8 @@
 //! Granting: one packet for each role, then the default roles.
 
-use jit_core::database::adapter::{Budget, copied, none_applied};
+use jit_core::database::adapter::{
+    Budget, HOW_TO_ALLOW, account_has_members, copied, is_the_broker, none_applied, role_can_grant,
+};
 use jit_core::database::{Call, DatabaseError, GrantOrder, Granted, Membership, Rejection};
 use jit_core::policy::{Activation, Stance};
 
@@ -130,7 +132,7 @@ fn wants_default(order: &GrantOrder, look: &Look) -> bool {
 }
 
 fn refusal(broker: &str, order: &GrantOrder, named: &Named, look: &Look) -> Option<DatabaseError> {
-    let (account, role) = (order.membership().account.as_str(), order.membership().role.as_str());
+    let (account, role) = (&order.membership().account, &order.membership().role);
     let seen = &look.seen;
     let (rejection, why) = if !seen.role_exists {
         (Rejection::NoSuchRole, format!("there is no role `{role}`"))
@@ -140,21 +142,13 @@ fn refusal(broker: &str, order: &GrantOrder, named: &Named, look: &Look) -> Opti
             format!("there is no account `{account}`{}: name it with its host, as the server does", seen.said_alike()),
         )
     } else if format!("{}@{}", named.account.user, named.account.host) == broker {
-        (Rejection::Other, format!("`{account}` is the broker itself, which must not hold what it grants"))
+        (Rejection::Other, is_the_broker(account))
     } else if look.powers.iter().any(|power| power.contains(NOT_OURS)) {
-        let what = "run the check of this target, which names the statement that fixes it";
-        (Rejection::PrivilegeMissing, format!("{NOT_OURS} (`{role}`): {what}"))
+        (Rejection::PrivilegeMissing, format!("{NOT_OURS} (`{role}`): {HOW_TO_ALLOW}"))
     } else if order.can_grant() == Stance::Refused && !look.powers.is_empty() {
-        let why = look.powers.join(", ");
-        let what = "a rule can accept that with `can_grant = \"accepted\"`";
-        (Rejection::RoleCanGrant, format!("role `{role}` gives what outlives it ({why}); {what}"))
+        (Rejection::RoleCanGrant, role_can_grant(role, &look.powers.join(", ")))
     } else if order.account_members() == Stance::Refused && !seen.members.is_empty() {
-        let why = seen.members.join(", ");
-        let what = "a rule can accept that with `account_members = \"accepted\"`";
-        (
-            Rejection::AccountHasMembers,
-            format!("account `{account}` has members that would hold the role too ({why}); {what}"),
-        )
+        (Rejection::AccountHasMembers, account_has_members(account, &seen.members.join(", ")))
     } else {
         return None;
     };

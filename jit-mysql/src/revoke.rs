@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jit_core::clock::{Time, after};
-use jit_core::database::adapter::{Budget, Pool, none_applied};
+use jit_core::database::adapter::{Budget, Pool, applied_unseen, none_applied};
 use jit_core::database::{Call, DatabaseError, Membership, RevokeHow, RevokeOrder, RevokeReport, Seen, Session};
 use jit_core::policy::Sessions;
 
@@ -61,10 +61,7 @@ pub(crate) async fn revoke(
     }
     let mut reports = match aftermath(connection, call, orders, &memberships, &applied, budget).await {
         Ok(reports) => reports.into_iter().map(Ok).collect::<Vec<_>>(),
-        Err(error) => {
-            let why = format!("the statement was applied, and looking afterwards failed: {}", error.with_causes());
-            orders.iter().map(|_| Err(DatabaseError::unknown(&why))).collect()
-        }
+        Err(error) => applied_unseen(orders.len(), &error),
     };
     for (report, result) in reports.iter_mut().zip(results) {
         // if the account or the role was dropped meanwhile, the membership went with it: the look

@@ -7,12 +7,11 @@
 //! nothing asks for it.
 
 use std::collections::BTreeSet;
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jit_core::database::DatabaseError;
-use jit_core::database::adapter::Pool;
+use jit_core::database::adapter::{Pool, meanwhile};
 
 use crate::account::Name;
 use crate::connect::Connection;
@@ -37,16 +36,12 @@ pub(crate) struct InTheWay {
 /// Does the work. If it takes longer than a moment, the sessions of these accounts are ended
 /// meanwhile, on a separate connection.
 pub(crate) async fn unblocked<T>(pool: &Pool<Connection>, whose: &InTheWay, work: impl Future<Output = T>) -> T {
-    tokio::select! {
-        biased;
-        done = work => done,
-        never = end_meanwhile(pool, whose) => match never {},
-    }
+    meanwhile(work, end_meanwhile(pool, whose)).await
 }
 
-async fn end_meanwhile(pool: &Pool<Connection>, whose: &InTheWay) -> Infallible {
+async fn end_meanwhile(pool: &Pool<Connection>, whose: &InTheWay) {
     if whose.accounts.is_empty() {
-        return std::future::pending().await;
+        return;
     }
     tokio::time::sleep(PATIENCE).await;
     loop {

@@ -1,6 +1,6 @@
 //! Check of the broker: can it do its work here, and what would fix a problem?
 
-use jit_core::database::adapter::finding;
+use jit_core::database::adapter::{can_grant, finding, login_of_its_own, no_dead_mans_switch};
 use jit_core::database::{Check, DatabaseError, Severity, SwitchKind};
 use jit_core::id::RoleName;
 use tokio_postgres::Row;
@@ -188,7 +188,7 @@ fn of_a_member_of_the_broker(
 }
 
 fn of_the_dead_mans_switch(state: &State, broker: &str, administrator: bool, findings: &mut Vec<Check>) {
-    let about = |on: Option<&str>| ("dead-man", on.map(str::to_owned));
+    let about = |on: &str| ("dead-man", Some(on.to_owned()));
     if let Some(remedy) = state.statements(broker) {
         // A login that is no superuser can make objects of the broker only as a member of the
         // broker.
@@ -205,16 +205,15 @@ fn of_the_dead_mans_switch(state: &State, broker: &str, administrator: bool, fin
         } else {
             (Severity::Danger, format!("what is there cannot be trusted, and is not used: {}", state.faults.join("; ")))
         };
-        let message = format!("nothing ends a role when every process of jit is dead: {why}");
-        findings.push(finding(severity, about(None), message, Some(remedy)));
+        findings.push(no_dead_mans_switch(severity, &why, Some(remedy)));
     }
     if let Some(note) = state.note() {
-        findings.push(finding(Severity::Remark, about(Some("pg_cron")), note, None));
+        findings.push(finding(Severity::Remark, about("pg_cron"), note, None));
     }
     if state.kind() == Some(SwitchKind::Sentinel) {
         findings.push(finding(
             Severity::Remark,
-            about(Some("sentinel")),
+            about("sentinel"),
             "while a role is armed, the dead man's switch is connected to this database: DROP DATABASE needs WITH (FORCE), and before a \
              rename its process (application_name `jit sentinel`) has to be ended; the next grant starts it again",
             None,
@@ -231,10 +230,7 @@ fn of_the_broker(connection: &Connection, row: &Row, findings: &mut Vec<Check>) 
             Severity::Refusal,
             ("superuser", None),
             format!("the broker `{name}` is a superuser, whose grants cannot be told from others'"),
-            Some(format!(
-                "name a login of its own in the target's URL, like `jit_broker`: `jit doctor --sql TARGET` prints the script that makes it; \
-                 where `{name}` is that login, run ALTER ROLE {broker} NOSUPERUSER"
-            )),
+            Some(login_of_its_own(&name, &format!("ALTER ROLE {broker} NOSUPERUSER"))),
         ));
     }
     if row.try_get("createrole")? {
@@ -414,16 +410,6 @@ fn of_a_role(
     }
     let powers: Vec<String> =
         row.try_get::<_, Option<Vec<Said>>>("powers")?.unwrap_or_default().into_iter().map(String::from).collect();
-    if !powers.is_empty() {
-        findings.push(finding(
-            Severity::Danger,
-            ("can-grant", on()),
-            format!(
-                "`{name}` gives what outlives it: {}; a rule has to accept that with `can_grant = \"accepted\"`",
-                powers.join(", ")
-            ),
-            None,
-        ));
-    }
+    findings.extend(can_grant(&name, &powers));
     Ok(())
 }

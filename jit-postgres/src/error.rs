@@ -1,7 +1,8 @@
 //! Translation of PostgreSQL's errors into [`DatabaseError`].
 
-use jit_core::database::adapter::late;
+use jit_core::database::adapter::{HOW_TO_ALLOW, late, lost};
 use jit_core::database::{DatabaseError, Rejection};
+use jit_core::text::with_causes;
 use tokio_postgres::error::SqlState;
 
 use crate::connect::pooled;
@@ -42,9 +43,7 @@ pub(crate) fn changing(error: &tokio_postgres::Error) -> DatabaseError {
         // The server ends the connection. The transaction can have committed before.
         Some(code) if is_about_the_server(code) => DatabaseError::unknown(said(error)),
         Some(code) => from_state(code.code(), &said(error)),
-        None => {
-            DatabaseError::unknown(format!("the connection was lost after the statement was sent: {}", said(error)))
-        }
+        None => lost(&said(error)),
     }
 }
 
@@ -121,10 +120,7 @@ pub(crate) fn is_about_the_server(code: &SqlState) -> bool {
 /// Translates errors that trying again does not fix.
 fn refused(state: &str, message: &str) -> Option<DatabaseError> {
     let (rejection, why) = match state {
-        "42501" => (
-            Rejection::PrivilegeMissing,
-            format!("{message}; run the check of this target, which names the statement that fixes it"),
-        ),
+        "42501" => (Rejection::PrivilegeMissing, format!("{message}; {HOW_TO_ALLOW}")),
         "42704" => (Rejection::Other, format!("{message}; it was dropped or renamed meanwhile")),
         "0LP01" => (Rejection::Other, format!("{message}; the account and the role are members of each other")),
         "2BP01" => (
@@ -147,13 +143,7 @@ pub(crate) fn said(error: &tokio_postgres::Error) -> String {
     if let Some(server) = error.as_db_error() {
         return server.message().to_owned();
     }
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
+    with_causes(error)
 }
 
 #[cfg(test)]

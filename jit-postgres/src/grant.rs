@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jit_core::clock::Time;
-use jit_core::database::adapter::{Budget, late};
+use jit_core::database::adapter::{Budget, account_has_members, is_the_broker, late, role_can_grant};
 use jit_core::database::{Call, DatabaseError, GrantOrder, Granted, MembershipScope, Rejection};
 use jit_core::policy::Stance;
 use serde::Serialize;
@@ -108,31 +108,19 @@ impl Orders for Grants<'_> {
 
     fn refusal(&self, order: usize, answer: &Answer) -> Option<DatabaseError> {
         let order = self.0.get(order)?;
-        let (account, role) = (order.membership().account.as_str(), order.membership().role.as_str());
+        let (account, role) = (&order.membership().account, &order.membership().role);
         let why = answer.why.as_deref().unwrap_or_default();
         let (rejection, why) = match answer.state.as_str() {
             "late" => return Some(late()),
             "no role" => (Rejection::NoSuchRole, format!("there is no role `{role}`")),
             "no account" => (Rejection::NoSuchAccount, format!("there is no account `{account}`")),
-            "broker" => {
-                (Rejection::Other, format!("`{account}` is the broker itself, which must not hold what it grants"))
-            }
+            "broker" => (Rejection::Other, is_the_broker(account)),
             "superuser" => (
                 Rejection::Other,
                 format!("`{account}` is a superuser: it needs no role, and the broker could not end its sessions"),
             ),
-            "powers" => (
-                Rejection::RoleCanGrant,
-                format!(
-                    "role `{role}` gives what outlives it ({why}); a rule can accept that with `can_grant = \"accepted\"`"
-                ),
-            ),
-            "members" => (
-                Rejection::AccountHasMembers,
-                format!(
-                    "account `{account}` has members that would hold the role too ({why}); a rule can accept that with `account_members = \"accepted\"`"
-                ),
-            ),
+            "powers" => (Rejection::RoleCanGrant, role_can_grant(role, why)),
+            "members" => (Rejection::AccountHasMembers, account_has_members(account, why)),
             _ => return None,
         };
         Some(DatabaseError::rejected(rejection, why))

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jit_core::clock::{Time, after};
-use jit_core::database::adapter::{Budget, late};
+use jit_core::database::adapter::{Budget, applied_unseen, late};
 use jit_core::database::{Call, DatabaseError, Membership, RevokeHow, RevokeOrder, RevokeReport, Session};
 use jit_core::id::StoreId;
 use jit_core::policy::{Prepared, Sessions};
@@ -77,10 +77,7 @@ pub(crate) async fn revoke(
     };
     let mut reports = match after {
         Ok(reports) => reports.into_iter().map(Ok).collect::<Vec<_>>(),
-        Err(error) => {
-            let why = format!("the statement was applied, and looking afterwards failed: {}", error.with_causes());
-            orders.iter().map(|_| Err(DatabaseError::unknown(&why))).collect()
-        }
+        Err(error) => applied_unseen(orders.len(), &error),
     };
     let told = outcome.results.into_iter().zip(theirs.into_iter().zip(marks));
     for (i, ((report, order), (result, (theirs, mark)))) in reports.iter_mut().zip(orders).zip(told).enumerate() {

@@ -4,10 +4,9 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::pin::pin;
 use std::time::Duration;
 
-use jit_core::database::adapter::Budget;
+use jit_core::database::adapter::{Budget, meanwhile};
 use jit_core::database::{Call, DatabaseError, Membership};
 
 use crate::connect::{Connection, Connector};
@@ -31,20 +30,16 @@ impl Unblock<'_> {
     /// Does the work. Meanwhile it ends the sessions that the work waits for, on a connection of
     /// its own.
     pub(crate) async fn meanwhile<T>(&self, work: impl Future<Output = T>) -> T {
-        let mut work = pin!(work);
-        if self.memberships.is_empty() {
-            return work.await;
-        }
-        let why = tokio::select! {
-            biased;
-            done = &mut work => return done,
-            stopped = self.clear() => stopped,
+        let clearing = async {
+            if self.memberships.is_empty() {
+                return;
+            }
+            if let Err(error) = self.clear().await {
+                let why = error.with_causes();
+                tracing::warn!(why, "a revoke waits, and it cannot be told for whom");
+            }
         };
-        if let Err(error) = why {
-            let why = error.with_causes();
-            tracing::warn!(why, "a revoke waits, and it cannot be told for whom");
-        }
-        work.await
+        meanwhile(work, clearing).await
     }
 
     /// Ends the blocking sessions, again and again. Returns only when that is impossible.

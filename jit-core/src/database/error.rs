@@ -5,6 +5,7 @@ use super::{Identity, Rejection};
 use crate::catalog::anothers;
 use crate::id::{Account, RoleName, StoreId};
 use crate::store::BoxError;
+use crate::text::with_causes;
 
 /// Error for a name that the engine would refuse or alter (law 11).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -147,16 +148,6 @@ impl DatabaseError {
     /// 12).
     #[must_use]
     pub fn with_causes(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            let more = error.to_string();
-            if !text.contains(&more) {
-                text.push_str(": ");
-                text.push_str(&more);
-            }
-            cause = error.source();
-        }
-        text
+        with_causes(self)
     }
 }

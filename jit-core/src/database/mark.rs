@@ -1,5 +1,7 @@
 //! Marks that tell apart the stores that work with one broker.
 
+use std::collections::BTreeMap;
+
 use super::Call;
 use crate::id::StoreId;
 
@@ -53,6 +55,17 @@ impl Call {
 #[must_use]
 pub fn store_in(mark: &str) -> Option<StoreId> {
     StoreId::new(mark.rsplit_once(OF_STORE)?.1).ok()
+}
+
+/// Counts the marks of each store.
+#[must_use]
+pub fn stores_in<M: AsRef<str>>(marks: &[M]) -> Vec<StoreMarks> {
+    let mut counts = BTreeMap::<StoreId, u64>::new();
+    for store in marks.iter().filter_map(|mark| store_in(mark.as_ref())) {
+        let count = counts.entry(store).or_default();
+        *count = count.saturating_add(1);
+    }
+    counts.into_iter().map(|(store, memberships)| StoreMarks { store, memberships }).collect()
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ pub use credentials::{
 pub(crate) use declared::is_declared;
 pub use declared::{DeclaredRealm, FOLLOWS_THE_HOST, InRealm, declared};
 pub use error::{DatabaseError, NameError};
-pub use mark::{StoreMarks, store_in};
+pub use mark::{StoreMarks, store_in, stores_in};
 pub use order::GrantOrder;
 pub use password::Password;
 pub use tls::TlsMode;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::database::{DatabaseError, NameError};
+use crate::id::{Account, RoleName};
 
 /// Says that the server did not answer a call that changes nothing.
 #[must_use]
@@ -53,6 +54,45 @@ pub(super) fn all_certain<T>(results: &[Result<T, DatabaseError>]) -> bool {
 
 /// Fix, in a sentence, for a dead man's switch whose table, routines or rights are missing.
 pub const HOW_TO_MAKE: &str = "run the check of this target, which prints the statements that make it";
+
+/// Fix, in a sentence, for a right that the broker lacks.
+pub const HOW_TO_ALLOW: &str = "run the check of this target, which names the statement that fixes it";
+
+/// Says that the connection was lost behind a statement that changes something. `said` is the
+/// driver's message.
+#[must_use]
+pub fn lost(said: &str) -> DatabaseError {
+    DatabaseError::unknown(format!("the connection was lost after the statement was sent: {said}"))
+}
+
+/// Answers all orders that were applied, but whose look afterwards failed.
+#[must_use]
+pub fn applied_unseen<T>(count: usize, error: &DatabaseError) -> Vec<Result<T, DatabaseError>> {
+    let why = format!("the statement was applied, and looking afterwards failed: {}", error.with_causes());
+    (0..count).map(|_| Err(DatabaseError::unknown(&why))).collect()
+}
+
+/// Says why the broker's own account gets no role.
+#[must_use]
+pub fn is_the_broker(account: &Account) -> String {
+    format!("`{account}` is the broker itself, which must not hold what it grants")
+}
+
+/// Says why a role with these powers is not granted ([`crate::catalog::Rejection::RoleCanGrant`]).
+#[must_use]
+pub fn role_can_grant(role: &RoleName, powers: &str) -> String {
+    format!("role `{role}` gives what outlives it ({powers}); a rule can accept that with `can_grant = \"accepted\"`")
+}
+
+/// Says why an account with these members gets no role
+/// ([`crate::catalog::Rejection::AccountHasMembers`]).
+#[must_use]
+pub fn account_has_members(account: &Account, members: &str) -> String {
+    format!(
+        "account `{account}` has members that would hold the role too ({members}); a rule can accept that with \
+         `account_members = \"accepted\"`"
+    )
+}
 
 /// Says that the server refuses the order because it came after its `not_after`.
 #[must_use]

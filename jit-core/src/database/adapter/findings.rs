@@ -13,3 +13,30 @@ pub fn finding(
     let about = CheckSubject { what: about.0.to_owned(), on: about.1 };
     Check { severity, about, message: message.into(), remedy }
 }
+
+/// Makes the finding about a role with these powers. `None` if it has none.
+#[must_use]
+pub fn can_grant(role: &str, powers: &[String]) -> Option<Check> {
+    let message = format!(
+        "`{role}` gives what outlives it: {}; a rule has to accept that with `can_grant = \"accepted\"`",
+        powers.join(", ")
+    );
+    let about = ("can-grant", Some(role.to_owned()));
+    (!powers.is_empty()).then(|| finding(Severity::Danger, about, message, None))
+}
+
+/// Makes the finding about a dead man's switch that does not work, for this reason.
+#[must_use]
+pub fn no_dead_mans_switch(severity: Severity, why: &str, remedy: Option<String>) -> Check {
+    let message = format!("nothing ends a role when every process of jit is dead: {why}");
+    finding(severity, ("dead-man", None), message, remedy)
+}
+
+/// Returns the fix for a broker that owns the server: a login of its own, or else this statement.
+#[must_use]
+pub fn login_of_its_own(broker: &str, statement: &str) -> String {
+    format!(
+        "name a login of its own in the target's URL, like `jit_broker`: `jit doctor --sql TARGET` prints the script that \
+         makes it; where `{broker}` is that login, run {statement}"
+    )
+}

@@ -5,14 +5,19 @@
 
 mod answers;
 mod findings;
+mod meanwhile;
 mod pool;
 mod settings;
 mod settle;
 mod time;
 mod url;
 
-pub use answers::{HOW_TO_MAKE, copied, late, none_applied, refused_name};
-pub use findings::finding;
+pub use answers::{
+    HOW_TO_ALLOW, HOW_TO_MAKE, account_has_members, applied_unseen, copied, is_the_broker, late, lost, none_applied,
+    refused_name, role_can_grant,
+};
+pub use findings::{can_grant, finding, login_of_its_own, no_dead_mans_switch};
+pub use meanwhile::meanwhile;
 pub use pool::{Connects, Kept, Lease, Pool};
 pub use settings::{ConfigError, Settings};
 pub use settle::{Settling, UNTIL_GONE, not_ended};
