@@ -5,10 +5,12 @@
 #[cfg(feature = "cedar")]
 mod cedar;
 mod document;
+mod limits;
 
 #[cfg(feature = "cedar")]
 pub use cedar::CedarPolicy;
 pub use document::{PolicyDocument, PolicyError, Problem, Warning};
+pub(crate) use limits::held;
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -33,7 +35,8 @@ pub use crate::model::ruling::Ruling;
 /// A policy is pure: the same question has the same answer, and nothing is fetched. A panic is no
 /// answer, and no answer denies: the work that waits for it is tried again.
 ///
-/// A policy checks people and durations itself: the engine only cuts a window at [`CEILING`].
+/// A policy checks people, reasons and tickets itself. The engine holds every plan to its own
+/// limits: what is longer than [`Limits::max`] is denied, and a window is cut at [`CEILING`].
 ///
 /// ```
 /// use std::collections::BTreeSet;
@@ -56,8 +59,6 @@ pub use crate::model::ruling::Ruling;
 ///         let people = [question.requester, question.grantee];
 ///         let allowed = *question.role == self.role
 ///             && people.iter().all(|person| person.groups.contains(&self.group))
-///             && question.duration <= self.plan.limits.max
-///             && question.start.is_none()
 ///             && !question.break_glass;
 ///         if allowed {
 ///             return Ruling::Planned(self.plan.clone());

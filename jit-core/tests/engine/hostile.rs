@@ -20,14 +20,18 @@ use jit_core::testkit::faulty::{Fault, Method};
 
 use crate::stage::*;
 
-/// The usual policy, until it is told to panic.
-#[derive(Debug)]
-struct Panics(PolicyDocument, Arc<AtomicBool>);
+/// The usual policy with rulings of its own.
+struct Rules<R>(PolicyDocument, R);
 
-impl Policy for Panics {
+impl<R> std::fmt::Debug for Rules<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<R: Fn(&PolicyDocument, &Question<'_>) -> Ruling + Send + Sync + 'static> Policy for Rules<R> {
     fn rule(&self, question: &Question<'_>) -> Ruling {
-        assert!(!self.1.load(Ordering::SeqCst), "the policy is broken");
-        self.0.rule(question)
+        (self.1)(&self.0, question)
     }
     fn may(&self, action: Action, who: &Person, target: Option<&TargetName>) -> bool {
         self.0.may(action, who, target)
@@ -53,7 +57,12 @@ impl Policy for Panics {
 async fn law_18_a_policy_that_panics_keeps_no_role_past_its_window() {
     let server = server(17);
     let panics = Arc::new(AtomicBool::new(false));
-    let builder = Jit::builder().store(MemoryStore::new(clock())).policy(Panics(policy(POLICY), Arc::clone(&panics)));
+    let told = Arc::clone(&panics);
+    let rules = Rules(policy(POLICY), move |usual: &PolicyDocument, question: &Question<'_>| {
+        assert!(!told.load(Ordering::SeqCst), "the policy is broken");
+        usual.rule(question)
+    });
+    let builder = Jit::builder().store(MemoryStore::new(clock())).policy(rules);
     let jit = builder.database("pg", server.database()).build().await.unwrap();
     let pump = jit.start();
     let ends = usable(&jit, "alice", "reader", 1_500).await;
@@ -65,6 +74,25 @@ async fn law_18_a_policy_that_panics_keeps_no_role_past_its_window() {
     let view = jit.until_ended(ends.id(), Duration::from_secs(5)).await.unwrap();
     assert_eq!((view.state, held(&server, "reader")), (AccessState::Revoked, 0));
     pump.stop().await;
+}
+
+#[tokio::test]
+async fn law_02_a_policy_that_forgets_to_compare_durations_is_held_to_its_own_limits() {
+    let rules = Rules(policy(POLICY), |usual: &PolicyDocument, question: &Question<'_>| {
+        let mut short = question.clone();
+        (short.duration, short.start) = (TimeDelta::minutes(1), None);
+        usual.rule(&short)
+    });
+    let builder = Jit::builder().store(MemoryStore::new(clock())).policy(rules);
+    let jit = builder.database("pg", server(17).database()).build().await.unwrap();
+    let longer = jit.request(&actor("alice"), ask("reader", 10 * 3_600_000)).await.unwrap_err();
+    assert!(longer.to_string().contains("`10h` is too long: ask for at most `4h`"), "{longer}");
+    let later = ask("reader", 60_000).starting(clock().wall() + TimeDelta::days(30));
+    let later = jit.request(&actor("alice"), later).await.unwrap_err();
+    assert!(later.to_string().contains("start"), "{later}");
+    let view = jit.request(&actor("alice"), ask("reader", 60_000)).await.unwrap();
+    let longer = jit.extend(&actor("alice"), view.id(), TimeDelta::hours(10), "more").await.unwrap_err();
+    assert!(longer.to_string().contains("too long"), "{longer}");
 }
 
 /// A directory that never answers.

@@ -14,7 +14,7 @@ use crate::directory::{Directory, DirectoryError, Person};
 use crate::engine::JitError;
 use crate::engine::tasks::Tasks;
 use crate::id::{Group, Principal, RoleName, TargetName};
-use crate::policy::{Action, Explained, Mentions, Policy, Question, Ruling};
+use crate::policy::{Action, Explained, Mentions, Policy, Question, Ruling, held};
 
 /// Limit of a policy for one answer.
 const POLICY_WITHIN: Duration = Duration::from_secs(2);
@@ -76,13 +76,14 @@ impl Rules {
         self.directory.clone()
     }
 
-    /// Asks for a ruling, see [`Policy::rule`].
+    /// Asks for a ruling, see [`Policy::rule`]. A plan is held to its own limits.
     pub(in crate::engine) async fn rule(&self, question: &Question<'_>) -> Result<Ruling, JitError> {
         if self.policy.answers_at_once() {
-            return self.calls.now(|| self.policy.rule(question)).map_err(|failed| no_answer(&failed));
+            let ruling = self.calls.now(|| self.policy.rule(question)).map_err(|failed| no_answer(&failed))?;
+            return Ok(held(ruling, question));
         }
-        let question = Owned::from(question);
-        self.ask(move |policy| policy.rule(&question.question())).await
+        let owned = Owned::from(question);
+        Ok(held(self.ask(move |policy| policy.rule(&owned.question())).await?, question))
     }
 
     /// Asks for an explanation, see [`Policy::explain`].

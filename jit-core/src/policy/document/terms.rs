@@ -8,12 +8,12 @@ use super::error::Findings;
 use super::read::{Section, said, shown};
 use super::stage;
 use super::ticket::Ticket;
-use crate::clock::{after, span};
 use crate::directory::ListedDirectory;
 use crate::handling::MembershipScope;
 use crate::id::{NotifierName, RuleName};
 use crate::model::approval::{DECIDE_BY, GRANT_WITHIN};
 use crate::model::approval::{Handling, Limits, Outside, Plan, Stage};
+use crate::policy::limits;
 use crate::policy::{Activation, CEILING, DeadMansSwitchPolicy, Leftovers, Prepared, Question, Sessions, Stance};
 
 /// Longest time for people to decide, and furthest start. No role is held meanwhile, so the ceiling
@@ -64,11 +64,11 @@ impl Terms {
     /// within all limits.
     pub(in crate::policy) fn excess(&self, question: &Question<'_>, longest: TimeDelta) -> Option<String> {
         let mut found: Vec<String> =
-            Self::duration(question, longest).into_iter().chain(self.reason(question)).collect();
+            limits::duration(question, longest).into_iter().chain(self.reason(question)).collect();
         if !question.break_glass {
             found.extend(self.tickets.iter().filter_map(|demanded| Self::ticket(demanded, question)));
         }
-        found.extend(self.start(question));
+        found.extend(limits::start(question, self.plan.limits.start_within));
         (!found.is_empty()).then(|| found.join("; "))
     }
 
@@ -112,15 +112,6 @@ impl Terms {
         })
     }
 
-    fn duration(question: &Question<'_>, longest: TimeDelta) -> Option<String> {
-        let max = said(longest);
-        if question.duration <= TimeDelta::zero() {
-            return Some(format!("the duration has to be longer than zero: ask for up to `{max}`"));
-        }
-        let over = question.duration > longest;
-        over.then(|| format!("`{}` is too long: ask for at most `{max}`", said(question.duration)))
-    }
-
     fn reason(&self, question: &Question<'_>) -> Option<String> {
         let length = question.reason.trim().chars().count();
         let least = if question.break_glass { self.reason.max(1) } else { self.reason };
@@ -137,23 +128,6 @@ impl Terms {
                 Some(format!("ticket `{}` is not accepted: give one that matches `{pattern}`", shown(given)))
             }
         }
-    }
-
-    fn start(&self, question: &Question<'_>) -> Option<String> {
-        let start = question.start?;
-        if question.break_glass {
-            return Some("an emergency has no scheduled start".to_owned());
-        }
-        let within = self.plan.limits.start_within;
-        if within.is_zero() {
-            return Some("a scheduled start is not accepted here: ask without one when you need the role".to_owned());
-        }
-        if start < question.asked_at {
-            return Some("the start lies in the past: ask for a later one, or without one".to_owned());
-        }
-        let latest = after(question.asked_at, within);
-        let over = span(latest, start) > TimeDelta::zero();
-        over.then(|| format!("the start lies too far ahead: ask for one within `{}` from now", said(within)))
     }
 }
 
