@@ -11,13 +11,13 @@ use tiberius::Row;
 
 use crate::connect::{Connection, Connector, Server, Value};
 use crate::error;
-use crate::observe::{Asked, values};
+use crate::observe::{SubjectRow, values};
 use crate::row::Columns;
 use crate::sql::{self, ROWS};
 
-/// Answer of the server to one order.
+/// OrderResult of the server to one order.
 #[derive(Debug, Clone)]
-pub(crate) struct Answer {
+pub(crate) struct OrderResult {
     /// State of the order: `ok`, or a word of the statement.
     pub(crate) state: String,
     /// Number of the server's error, if it was one.
@@ -45,7 +45,7 @@ pub(crate) trait Orders {
         orders: &[usize],
     ) -> Result<Vec<Self::Shown>, DatabaseError>;
     /// Translates an answer to the order that is neither `ok` nor an error.
-    fn refusal(&self, order: usize, answer: &Answer) -> Option<DatabaseError>;
+    fn refusal(&self, order: usize, answer: &OrderResult) -> Option<DatabaseError>;
 }
 
 /// Number of tries for an order that another change collided with, or that a doomed transaction
@@ -103,11 +103,11 @@ async fn once<O: Orders>(
     let wait = if roles.len() > 1 { budget.left().mul_f64(SHORT_WAIT) } else { budget.patience() };
     // Orders of a call that was given up must not be done later.
     let until = whole_micros(connection.server.clock.after(budget.statement()));
-    let rows: Vec<Asked<'_>> = batch
+    let rows: Vec<SubjectRow<'_>> = batch
         .iter()
         .filter_map(|&i| {
             let (not_after, powers, actors) = all.terms(i);
-            Some(Asked { membership: all.membership(i)?, not_after: not_after.min(until), powers, actors })
+            Some(SubjectRow { membership: all.membership(i)?, not_after: not_after.min(until), powers, actors })
         })
         .collect();
     let text = O::text(&connection.server, call, rows.len(), wait.as_millis().max(1));
@@ -187,12 +187,12 @@ fn locked(blocker: Option<&str>, what: &str) -> DatabaseError {
     ))
 }
 
-fn answers_of(rows: &[Row]) -> Result<Vec<(usize, Answer)>, DatabaseError> {
+fn answers_of(rows: &[Row]) -> Result<Vec<(usize, OrderResult)>, DatabaseError> {
     let mut answers = Vec::with_capacity(rows.len());
     for row in rows {
         let n = usize::try_from(row.int("n")?).unwrap_or(usize::MAX);
         let number = row.maybe_int("number")?.and_then(|number| u32::try_from(number).ok());
-        answers.push((n, Answer { state: row.text("state")?, number, why: row.maybe_text("why")? }));
+        answers.push((n, OrderResult { state: row.text("state")?, number, why: row.maybe_text("why")? }));
     }
     Ok(answers)
 }

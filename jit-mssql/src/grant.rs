@@ -6,7 +6,7 @@ use jit_core::database::{Call, DatabaseError, GrantOrder, Granted, Membership, R
 use jit_core::policy::Stance;
 use tiberius::Row;
 
-use crate::batch::{Answer, Orders, drive};
+use crate::batch::{OrderResult, Orders, drive};
 use crate::connect::{Connection, Connector, Server};
 use crate::sql;
 
@@ -51,7 +51,7 @@ impl Orders for Grants<'_> {
         Ok(orders.iter().map(|_| granted.clone()).collect())
     }
 
-    fn refusal(&self, order: usize, answer: &Answer) -> Option<DatabaseError> {
+    fn refusal(&self, order: usize, answer: &OrderResult) -> Option<DatabaseError> {
         let order = self.0.get(order)?;
         let (account, role) = (&order.membership().account, &order.membership().role);
         let why = answer.why.as_deref().unwrap_or_default();

@@ -43,7 +43,7 @@ pub(crate) struct Backend {
 }
 
 /// One row of a question about subjects.
-pub(crate) struct Asked<'a> {
+pub(crate) struct SubjectRow<'a> {
     pub(crate) membership: &'a Membership,
     pub(crate) not_after: Time,
     /// Flag about what the role gives; see [`sql::GRANT`] and [`sql::REVOKE`].
@@ -51,7 +51,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) actors: bool,
 }
 
-impl<'a> Asked<'a> {
+impl<'a> SubjectRow<'a> {
     /// Makes a row that is only looked for.
     pub(crate) fn only(membership: &'a Membership, not_after: Time) -> Self {
         Self { membership, not_after, powers: false, actors: false }
@@ -76,8 +76,8 @@ impl<'a> Asked<'a> {
 }
 
 /// Returns the values of all rows.
-pub(crate) fn values(rows: &[Asked<'_>]) -> Vec<Value> {
-    rows.iter().flat_map(Asked::values).collect()
+pub(crate) fn values(rows: &[SubjectRow<'_>]) -> Vec<Value> {
+    rows.iter().flat_map(SubjectRow::values).collect()
 }
 
 impl Connection {
@@ -94,8 +94,8 @@ impl Connection {
         let mut looks = Vec::with_capacity(memberships.len());
         let mut first = None;
         for memberships in memberships.chunks(ROWS) {
-            let rows: Vec<Asked<'_>> =
-                memberships.iter().map(|&membership| Asked::only(membership, Time::UNIX_EPOCH)).collect();
+            let rows: Vec<SubjectRow<'_>> =
+                memberships.iter().map(|&membership| SubjectRow::only(membership, Time::UNIX_EPOCH)).collect();
             let text = sql::observe(self.server.scope, &self.server.broker_login, rows.len(), LOCK_WAIT_MS);
             let results = self.run(&text, values(&rows)).await.all().map_err(reading)?;
             let (moment, more) = self.shown(&results, memberships)?;

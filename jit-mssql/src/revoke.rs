@@ -11,7 +11,7 @@ use jit_core::database::{Call, DatabaseError, Membership, RevokeHow, RevokeOrder
 use jit_core::policy::Sessions;
 use tiberius::Row;
 
-use crate::batch::{Answer, Orders, drive};
+use crate::batch::{OrderResult, Orders, drive};
 use crate::connect::{Connection, Connector, Server};
 use crate::observe::{Backend, Look, Moment};
 use crate::sql;
@@ -122,7 +122,7 @@ impl Orders for Revokes<'_> {
         Ok(looks.into_iter().map(|look| (moment.clone(), look)).collect())
     }
 
-    fn refusal(&self, _: usize, _: &Answer) -> Option<DatabaseError> {
+    fn refusal(&self, _: usize, _: &OrderResult) -> Option<DatabaseError> {
         None
     }
 }

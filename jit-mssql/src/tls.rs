@@ -63,7 +63,7 @@ pub(crate) struct Covered {
     stream: TlsStream<Packets>,
     /// Bytes that the driver has sent of its PRELOGIN. `None` once that is whole.
     asked: Option<Vec<u8>>,
-    /// Answer to the driver's PRELOGIN.
+    /// OrderResult to the driver's PRELOGIN.
     answer: Vec<u8>,
 }
 

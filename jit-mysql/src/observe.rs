@@ -50,7 +50,7 @@ pub(crate) struct Named {
 }
 
 #[derive(Debug, Serialize)]
-struct Asked<'a> {
+struct SubjectRow<'a> {
     account_user: &'a str,
     account_host: &'a str,
     role_user: &'a str,
@@ -295,9 +295,9 @@ impl Connection {
     }
 
     pub(crate) async fn say_what_is_asked(&mut self, named: &[Named]) -> Result<(), DatabaseError> {
-        let asked: Vec<Asked<'_>> = named
+        let asked: Vec<SubjectRow<'_>> = named
             .iter()
-            .map(|one| Asked {
+            .map(|one| SubjectRow {
                 account_user: &one.account.user,
                 account_host: &one.account.host,
                 role_user: &one.role.user,

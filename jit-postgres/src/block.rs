@@ -16,7 +16,7 @@ use tokio_postgres::{Client, Row, SimpleQueryMessage, Statement};
 use crate::connect::{Connection, Statements};
 use crate::error;
 use crate::observe::{Look, Moment};
-use crate::said::Said;
+use crate::server_text::ServerText;
 use crate::sql;
 use crate::unblock::Unblock;
 
@@ -42,7 +42,7 @@ impl Group {
 
 /// Result of some orders (or processes).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub(crate) struct Answer {
+pub(crate) struct OrderResult {
     /// Indexes of the orders that this result is about.
     pub(crate) i: Vec<usize>,
     /// State of the orders: `ok`, `gone` if there was nothing to do, a word of the block, or an
@@ -53,7 +53,7 @@ pub(crate) struct Answer {
     pub(crate) why: Option<String>,
 }
 
-impl Answer {
+impl OrderResult {
     fn why(&self) -> &str {
         self.why.as_deref().unwrap_or_default()
     }
@@ -81,7 +81,7 @@ pub(crate) trait Orders {
     /// Groups these orders by role.
     fn groups(&self, connection: &Connection, orders: &[usize], budget: Budget) -> Vec<Group>;
     /// Translates an answer to the order that is neither `ok` nor an SQLSTATE.
-    fn refusal(&self, order: usize, answer: &Answer) -> Option<DatabaseError>;
+    fn refusal(&self, order: usize, answer: &OrderResult) -> Option<DatabaseError>;
 }
 
 /// Number of transactions sent at once. A small number keeps them, and the look behind them, in
@@ -136,7 +136,7 @@ pub(crate) async fn drive<O: Orders>(
             tokio::join!(
                 biased;
                 connection.marks(if marked { memberships } else { &[] }, wait.min(SHORT_WAIT)),
-                join_all(groups.iter().map(|group| run(&connection.client, limits, sql::RUN, Told::Sorted(sort, &group.ask)))),
+                join_all(groups.iter().map(|group| run(&connection.client, limits, sql::RUN, OrderInput::Sorted(sort, &group.ask)))),
                 connection.look(memberships)
             )
         };
@@ -161,7 +161,7 @@ pub(crate) async fn drive<O: Orders>(
                 }
             };
             let each = answers.iter().flat_map(|answer| answer.i.iter().map(move |order| (*order, answer)));
-            let answers: BTreeMap<usize, &Answer> = each.collect();
+            let answers: BTreeMap<usize, &OrderResult> = each.collect();
             for &order in &group.orders {
                 let answer = answers.get(&order).copied();
                 match answer.map_or("JT000", |answer| answer.state.as_str()) {
@@ -171,7 +171,7 @@ pub(crate) async fn drive<O: Orders>(
                         set(&mut results, order, Ok(()));
                     }
                     state => {
-                        let why = answer.map(Answer::why).unwrap_or_default();
+                        let why = answer.map(OrderResult::why).unwrap_or_default();
                         let refusal = answer.and_then(|answer| all.refusal(order, answer));
                         set(&mut results, order, Err(refusal.unwrap_or_else(|| error::from_state(state, why))));
                         let collided = error::is_a_collision(state, why) && tries < TRIES;
@@ -224,11 +224,11 @@ async fn blame(
 
 /// Describes one blocking transaction, for people to read.
 fn blocker(row: &Row) -> Option<String> {
-    if let Some(Said(gid)) = row.try_get("gid").ok()? {
+    if let Some(ServerText(gid)) = row.try_get("gid").ok()? {
         return Some(format!("the prepared transaction `{gid}`"));
     }
     let pid: i32 = row.try_get("pid").ok()?;
-    let Said(name) = row.try_get("name").ok()?;
+    let ServerText(name) = row.try_get("name").ok()?;
     let state: Option<String> = row.try_get("state").ok()?;
     let state = state.map(|state| format!(" ({state})")).unwrap_or_default();
     Some(format!("process {pid} of `{name}`{state}"))
@@ -281,7 +281,7 @@ impl Unanswered {
 
 /// Way in which a block gets its orders.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Told<'a> {
+pub(crate) enum OrderInput<'a> {
     /// Prepared statement sorts the orders, and answers for those with nothing to do.
     Sorted(&'a Statement, &'a str),
     /// Orders go to the block as they are.
@@ -295,18 +295,18 @@ pub(crate) async fn run(
     client: &Client,
     limits: Limits<'_>,
     block: &str,
-    told: Told<'_>,
-) -> Result<Vec<Answer>, Unanswered> {
+    told: OrderInput<'_>,
+) -> Result<Vec<OrderResult>, Unanswered> {
     // A timeout of 0 would switch the limit off.
     let (lock, statement) = (limits.lock.as_millis().max(1), limits.statement.as_millis().max(1));
     let begin = sql::begin(limits.label, lock, statement, limits.server);
     let block = sql::answered(block);
     let tell = async {
         match told {
-            Told::Sorted(sort, ask) => {
-                client.query_one(sort, &[&ask]).await?.try_get(0).map(|Said(answers)| Some(answers))
+            OrderInput::Sorted(sort, ask) => {
+                client.query_one(sort, &[&ask]).await?.try_get(0).map(|ServerText(answers)| Some(answers))
             }
-            Told::Plainly(ask) => client.batch_execute(&sql::ask(ask)).await.map(|()| None),
+            OrderInput::Plainly(ask) => client.batch_execute(&sql::ask(ask)).await.map(|()| None),
         }
     };
     let (begun, told, done, committed) = tokio::join!(
@@ -324,7 +324,7 @@ pub(crate) async fn run(
         SimpleQueryMessage::Row(row) => row.try_get(0).ok().flatten(),
         _ => None,
     });
-    let read = |text: &str| serde_json::from_str::<Vec<Answer>>(text).map_err(|_| Unanswered::Garbled);
+    let read = |text: &str| serde_json::from_str::<Vec<OrderResult>>(text).map_err(|_| Unanswered::Garbled);
     let mut answers = read(answer.ok_or(Unanswered::Garbled)?)?;
     if let Some(sorted) = sorted {
         answers.extend(read(&sorted)?);

@@ -9,7 +9,7 @@ use crate::account::quoted;
 use crate::connect::Connection;
 use crate::dead_mans_switch::State;
 use crate::error::reading;
-use crate::said::Said;
+use crate::server_text::ServerText;
 use crate::sql::{self, Catalog};
 
 /// Finds everything that is missing or dangerous.
@@ -74,7 +74,7 @@ fn of_administrators(
         findings.push(finding(Severity::Remark, ("administrators", None), message, None));
         return Ok(());
     }
-    for Said(name) in unknown.try_get::<_, Option<Vec<Said>>>("names")?.unwrap_or_default() {
+    for ServerText(name) in unknown.try_get::<_, Option<Vec<ServerText>>>("names")?.unwrap_or_default() {
         let message = format!("there is no role `{name}`, which `administrators` names");
         findings.push(finding(Severity::Danger, ("administrators", Some(name)), message, None));
     }
@@ -82,7 +82,7 @@ fn of_administrators(
     let mut remedy = Vec::new();
     for row in members {
         if row.try_get("named")? {
-            let (Said(member), accounts) = (row.try_get("member")?, accounts_of(row)?);
+            let (ServerText(member), accounts) = (row.try_get("member")?, accounts_of(row)?);
             now.push(format!("`{member}` of {}", accounts.said));
             remedy.extend(
                 accounts
@@ -116,7 +116,7 @@ struct Accounts {
 
 fn accounts_of(row: &Row) -> Result<Accounts, tokio_postgres::Error> {
     let count: i64 = row.try_get("accounts")?;
-    let first: Vec<Said> = row.try_get::<_, Option<Vec<Said>>>("first")?.unwrap_or_default();
+    let first: Vec<ServerText> = row.try_get::<_, Option<Vec<ServerText>>>("first")?.unwrap_or_default();
     let first: Vec<String> = first.into_iter().map(String::from).collect();
     let said = match count {
         1 => format!("account `{}`", first.concat()),
@@ -137,7 +137,7 @@ fn of_members(connection: &Connection, row: &Row, findings: &mut Vec<Check>) -> 
     if row.try_get("named")? {
         return Ok(());
     }
-    let Said(member) = row.try_get("member")?;
+    let ServerText(member) = row.try_get("member")?;
     let by_itself: bool = row.try_get("by_itself")?;
     let Accounts { first, said } = accounts_of(row)?;
     let how = if by_itself { ": the server made it so when it created them (createrole_self_grant)" } else { "" };
@@ -163,7 +163,7 @@ fn of_a_member_of_the_broker(
     row: &Row,
     findings: &mut Vec<Check>,
 ) -> Result<(), tokio_postgres::Error> {
-    let Said(member) = row.try_get("member")?;
+    let ServerText(member) = row.try_get("member")?;
     let about = ("broker-members", Some(member.clone()));
     if !row.try_get::<_, bool>("uses")? {
         let message = format!(
@@ -173,9 +173,9 @@ fn of_a_member_of_the_broker(
         return Ok(());
     }
     let revoke = format!("REVOKE {} FROM {}", quoted(broker), quoted(&member));
-    let grantors: Vec<Said> = row.try_get::<_, Option<Vec<Said>>>("grantors")?.unwrap_or_default();
+    let grantors: Vec<ServerText> = row.try_get::<_, Option<Vec<ServerText>>>("grantors")?.unwrap_or_default();
     let remedy = if connection.server.catalog == Catalog::PerGrantor {
-        let each = grantors.into_iter().map(|Said(grantor)| format!("{revoke} GRANTED BY {}", quoted(&grantor)));
+        let each = grantors.into_iter().map(|ServerText(grantor)| format!("{revoke} GRANTED BY {}", quoted(&grantor)));
         each.collect::<Vec<_>>().join(";\n")
     } else {
         revoke
@@ -268,7 +268,7 @@ fn of_the_broker(connection: &Connection, row: &Row, findings: &mut Vec<Check>) 
             Some(remedy),
         ));
     }
-    if let Some(Said(owner)) = row.try_get("signals_by")? {
+    if let Some(ServerText(owner)) = row.try_get("signals_by")? {
         findings.push(finding(
             Severity::Remark,
             ("end-session", Some(owner.clone())),
@@ -299,7 +299,7 @@ fn of_the_broker(connection: &Connection, row: &Row, findings: &mut Vec<Check>) 
             remedy,
         ));
     }
-    let triggers: Vec<Said> = row.try_get::<_, Option<Vec<Said>>>("login_triggers")?.unwrap_or_default();
+    let triggers: Vec<ServerText> = row.try_get::<_, Option<Vec<ServerText>>>("login_triggers")?.unwrap_or_default();
     for trigger in triggers.into_iter().map(String::from) {
         findings.push(finding(
             Severity::Refusal,
@@ -344,7 +344,7 @@ fn of_the_server(row: &Row, findings: &mut Vec<Check>) -> Result<(), tokio_postg
         ));
     }
     let senders: i64 = row.try_get("senders")?;
-    let slots: Vec<Said> = row.try_get::<_, Option<Vec<Said>>>("slots")?.unwrap_or_default();
+    let slots: Vec<ServerText> = row.try_get::<_, Option<Vec<ServerText>>>("slots")?.unwrap_or_default();
     if senders > 0 || !slots.is_empty() {
         let slots: Vec<String> = slots.into_iter().map(String::from).collect();
         findings.push(finding(
@@ -408,8 +408,12 @@ fn of_a_role(
             Some(format!("GRANT {role} TO {to} WITH {options}")),
         ));
     }
-    let powers: Vec<String> =
-        row.try_get::<_, Option<Vec<Said>>>("powers")?.unwrap_or_default().into_iter().map(String::from).collect();
+    let powers: Vec<String> = row
+        .try_get::<_, Option<Vec<ServerText>>>("powers")?
+        .unwrap_or_default()
+        .into_iter()
+        .map(String::from)
+        .collect();
     findings.extend(can_grant(&name, &powers));
     Ok(())
 }

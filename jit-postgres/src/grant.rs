@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio::sync::OnceCell;
 use tokio_postgres::Statement;
 
-use crate::block::{Answer, Group, Orders, drive};
+use crate::block::{Group, OrderResult, Orders, drive};
 use crate::connect::{Connection, Statements};
 use crate::observe::oid;
 use crate::sql;
@@ -51,7 +51,7 @@ struct Grants<'a>(&'a [GrantOrder]);
 
 /// Question for [`sql::GRANT`], as JSON.
 #[derive(Debug, Serialize)]
-struct Ask<'a> {
+struct GrantQuestion<'a> {
     role: &'a str,
     role_id: Option<u32>,
     set_role: bool,
@@ -94,7 +94,7 @@ impl Orders for Grants<'_> {
                 members: order.account_members() == Stance::Accepted,
                 powers: order.can_grant() == Stance::Accepted,
             });
-            let ask = Ask {
+            let ask = GrantQuestion {
                 role,
                 role_id: oid(role_id),
                 set_role: scope == MembershipScope::SetRole,
@@ -106,7 +106,7 @@ impl Orders for Grants<'_> {
         groups.collect()
     }
 
-    fn refusal(&self, order: usize, answer: &Answer) -> Option<DatabaseError> {
+    fn refusal(&self, order: usize, answer: &OrderResult) -> Option<DatabaseError> {
         let order = self.0.get(order)?;
         let (account, role) = (&order.membership().account, &order.membership().role);
         let why = answer.why.as_deref().unwrap_or_default();

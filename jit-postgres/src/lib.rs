@@ -82,7 +82,7 @@ mod observe;
 mod owned_objects;
 mod prepared;
 mod revoke;
-mod said;
+mod server_text;
 mod sessions;
 mod settle;
 mod sql;

@@ -11,7 +11,7 @@ use tokio_postgres::{Row, Statement};
 
 use crate::connect::{Connection, Server, pooled};
 use crate::error::reading;
-use crate::said::Said;
+use crate::server_text::ServerText;
 use crate::sql::{self, Catalog};
 
 /// Server that answers, and its time.
@@ -67,7 +67,7 @@ impl Connection {
         if memberships.is_empty() {
             return Ok(Vec::new());
         }
-        let asked = Asked::of(memberships);
+        let asked = SubjectColumns::of(memberships);
         let statement = self.observe_statement().await?;
         let rows = self
             .client
@@ -111,8 +111,9 @@ impl Connection {
         let text = self.server.catalog.text(text);
         let row = self.client.query_one(&text, parameters).await.map_err(reading)?;
         let count: i64 = row.try_get("memberships").map_err(reading)?;
-        let (roles, role_ids): (Vec<Said>, Vec<u32>) = (list(&row, "roles")?, list(&row, "role_ids")?);
-        let (accounts, account_ids): (Vec<Said>, Vec<u32>) = (list(&row, "accounts")?, list(&row, "account_ids")?);
+        let (roles, role_ids): (Vec<ServerText>, Vec<u32>) = (list(&row, "roles")?, list(&row, "role_ids")?);
+        let (accounts, account_ids): (Vec<ServerText>, Vec<u32>) =
+            (list(&row, "accounts")?, list(&row, "account_ids")?);
         let edges = edges_of(&self.server, &row)?;
         let counts = [roles.len(), role_ids.len(), accounts.len(), account_ids.len(), edges.len()];
         if counts.iter().any(|here| usize::try_from(count) != Ok(*here)) {
@@ -200,14 +201,14 @@ pub(crate) fn oid(id: Option<&ObjectId>) -> Option<u32> {
 }
 
 /// Subjects in the form that a statement takes.
-pub(crate) struct Asked<'a> {
+pub(crate) struct SubjectColumns<'a> {
     accounts: Vec<&'a str>,
     account_ids: Vec<Option<u32>>,
     roles: Vec<&'a str>,
     role_ids: Vec<Option<u32>>,
 }
 
-impl<'a> Asked<'a> {
+impl<'a> SubjectColumns<'a> {
     pub(crate) fn of(memberships: &'a [Membership]) -> Self {
         Self {
             accounts: memberships.iter().map(|membership| membership.account.as_str()).collect(),
@@ -246,7 +247,7 @@ fn moment_of(row: &Row) -> Result<Moment, DatabaseError> {
 fn look_of(server: &Server, membership: &Membership, row: &Row) -> Result<Look, DatabaseError> {
     let account: Option<u32> = row.try_get("account").map_err(reading)?;
     let role: Option<u32> = row.try_get("role").map_err(reading)?;
-    let name: Option<Said> = row.try_get("account_name").map_err(reading)?;
+    let name: Option<ServerText> = row.try_get("account_name").map_err(reading)?;
     let pids: Vec<i32> = list(row, "pids")?;
     let users: Vec<u32> = list(row, "users")?;
     let backends = pids.iter().zip(users).map(|(&pid, user)| Backend { pid, user }).collect();
@@ -267,7 +268,7 @@ fn look_of(server: &Server, membership: &Membership, row: &Row) -> Result<Look, 
 
 fn edges_of(server: &Server, row: &Row) -> Result<Vec<MembershipGrant>, DatabaseError> {
     let grantors: Vec<Option<u32>> = list(row, "grantors")?;
-    let names: Vec<Option<Said>> = list(row, "grantor_names")?;
+    let names: Vec<Option<ServerText>> = list(row, "grantor_names")?;
     let sets: Vec<bool> = list(row, "sets")?;
     let admins: Vec<bool> = list(row, "admins")?;
     let edges = grantors.into_iter().zip(names).zip(sets.into_iter().zip(admins));
@@ -279,7 +280,7 @@ fn edges_of(server: &Server, row: &Row) -> Result<Vec<MembershipGrant>, Database
         .collect())
 }
 
-fn sessions_of(pids: Vec<i32>, names: Vec<Option<Said>>, since: Vec<Option<Time>>) -> Vec<Session> {
+fn sessions_of(pids: Vec<i32>, names: Vec<Option<ServerText>>, since: Vec<Option<Time>>) -> Vec<Session> {
     let sessions = pids.into_iter().zip(names.into_iter().zip(since)).map(|(pid, (name, since))| {
         let mut session = Session::new(pid.to_string(), name.map(String::from).unwrap_or_default());
         session.since = since.map(whole_micros);
@@ -306,7 +307,7 @@ where
 
 /// Reads an array of texts that others chose.
 pub(crate) fn texts(row: &Row, column: &str) -> Result<Vec<String>, DatabaseError> {
-    Ok(list::<Said>(row, column)?.into_iter().map(String::from).collect())
+    Ok(list::<ServerText>(row, column)?.into_iter().map(String::from).collect())
 }
 
 /// Returns the grantor of a membership. On 15 the catalog keeps one row whoever granted it, so the

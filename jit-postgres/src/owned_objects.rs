@@ -4,14 +4,14 @@ use jit_core::database::{DatabaseError, MOST_OWNED_OBJECTS, Membership, Owned, O
 
 use crate::connect::Connection;
 use crate::error::reading;
-use crate::observe::{Asked, list, texts};
-use crate::said::Said;
+use crate::observe::{SubjectColumns, list, texts};
+use crate::server_text::ServerText;
 use crate::sql;
 
 impl Connection {
     /// Returns the owned objects of each subject, one answer per subject.
     pub(crate) async fn owned_objects(&self, memberships: &[Membership]) -> Result<Owned, DatabaseError> {
-        let asked = Asked::of(memberships);
+        let asked = SubjectColumns::of(memberships);
         let statement = self.prepared(&self.statements.owned_objects, sql::BELONGINGS).await?;
         let most = i64::try_from(MOST_OWNED_OBJECTS.saturating_add(1)).unwrap_or(i64::MAX);
         self.moment_statement().await?;
@@ -25,7 +25,7 @@ impl Connection {
         for row in &rows {
             let count: i64 = row.try_get("things").map_err(reading)?;
             let (ids, whats) = (texts(row, "ids")?, texts(row, "whats")?);
-            let versions: Vec<Option<Said>> = list(row, "versions")?;
+            let versions: Vec<Option<ServerText>> = list(row, "versions")?;
             if [ids.len(), whats.len(), versions.len()].iter().any(|here| usize::try_from(count) != Ok(*here)) {
                 return Err(incomplete());
             }

@@ -13,7 +13,7 @@ use serde::Serialize;
 use tokio::sync::OnceCell;
 use tokio_postgres::Statement;
 
-use crate::block::{Answer, Group, Orders, drive};
+use crate::block::{Group, OrderResult, Orders, drive};
 use crate::connect::{Connection, Connector, Statements};
 use crate::observe::{Backend, Look, Moment, oid};
 use crate::prepared;
@@ -102,7 +102,7 @@ struct Revokes<'a> {
 
 /// Question for [`sql::REVOKE`], as JSON.
 #[derive(Debug, Serialize)]
-struct Ask<'a> {
+struct RevokeQuestion<'a> {
     role: &'a str,
     role_id: Option<u32>,
     until: Time,
@@ -155,13 +155,20 @@ impl Orders for Revokes<'_> {
                 account: order.membership.account.as_str(),
                 account_id: oid(order.membership.account_id.as_ref()),
             });
-            let ask = Ask { role, role_id: oid(role_id), until, narrow, store: self.store, orders: ones.collect() };
+            let ask = RevokeQuestion {
+                role,
+                role_id: oid(role_id),
+                until,
+                narrow,
+                store: self.store,
+                orders: ones.collect(),
+            };
             Group::new(role, oid(role_id), &ask, orders.iter().map(|(i, _)| *i).collect())
         });
         groups.collect()
     }
 
-    fn refusal(&self, _: usize, answer: &Answer) -> Option<DatabaseError> {
+    fn refusal(&self, _: usize, answer: &OrderResult) -> Option<DatabaseError> {
         (answer.state == "late").then(late)
     }
 }

@@ -7,14 +7,14 @@ use jit_core::database::adapter::Budget;
 use jit_core::database::{Call, DatabaseError};
 use serde::Serialize;
 
-use crate::block::{self, Limits, Told, Unanswered};
+use crate::block::{self, Limits, OrderInput, Unanswered};
 use crate::connect::Connection;
 use crate::error;
 use crate::observe::Backend;
 use crate::sql;
 
 #[derive(Debug, Serialize)]
-struct Ask {
+struct SessionsQuestion {
     sessions: Vec<One>,
 }
 
@@ -38,16 +38,17 @@ impl Connection {
         budget: Budget,
     ) -> Result<(), DatabaseError> {
         let ones = sessions.iter().map(|backend| One { pid: backend.pid, usesysid: backend.user });
-        let ask = serde_json::to_string(&Ask { sessions: ones.collect() })
+        let ask = serde_json::to_string(&SessionsQuestion { sessions: ones.collect() })
             .map_err(|error| DatabaseError::not_applied(error.to_string()))?;
         let limits = Limits::of(call, budget.patience(), budget);
-        let failures = block::run(&self.client, limits, &self.server.catalog.text(sql::TERMINATE), Told::Plainly(&ask))
-            .await
-            .map_err(|unanswered| match unanswered {
-                Unanswered::NotBegun(error) => error::not_begun(&error),
-                Unanswered::Server(error) => error::reading(error),
-                Unanswered::Garbled => DatabaseError::not_applied("the server's answer could not be read"),
-            })?;
+        let failures =
+            block::run(&self.client, limits, &self.server.catalog.text(sql::TERMINATE), OrderInput::Plainly(&ask))
+                .await
+                .map_err(|unanswered| match unanswered {
+                    Unanswered::NotBegun(error) => error::not_begun(&error),
+                    Unanswered::Server(error) => error::reading(error),
+                    Unanswered::Garbled => DatabaseError::not_applied("the server's answer could not be read"),
+                })?;
         for failure in &failures {
             let why = failure.why.as_deref().unwrap_or_default();
             tracing::warn!(

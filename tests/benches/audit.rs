@@ -21,9 +21,9 @@ pub async fn rows(table: &mut Table) -> Result<()> {
 
 fn entry(tenant: &TenantId, node: &NodeId, at: Time) -> NewEntry {
     let context = EntryContext::new(tenant, node, at);
-    let fact =
+    let audit_event =
         AuditEvent::new(EventKind::Requested).with("reason", "stuck orders after the release").with("ticket", "OPS-12");
-    context.entry(&fact, &SystemEntropy).to_store()
+    context.entry(&audit_event, &SystemEntropy).to_store()
 }
 
 async fn durable(table: &mut Table) -> Result<()> {

@@ -107,7 +107,7 @@ async fn restart(path: &Path) -> Result<()> {
                 continue;
             }
         };
-        match happened.fact.what.as_str() {
+        match happened.audit_event.what.as_str() {
             "revoking" => drop(first.get_or_insert_with(|| open.elapsed())),
             "revoked" => ended += 1,
             "target-lost" => lost = true,

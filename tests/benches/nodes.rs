@@ -203,7 +203,7 @@ async fn node(at: &str) -> Result<()> {
         tokio::time::timeout(over.saturating_duration_since(Instant::now()), events.next()).await
     {
         let happened = happened.context("the bench is slower than the events")?;
-        if happened.fact.what.as_str() == "revoked"
+        if happened.audit_event.what.as_str() == "revoked"
             && let Some(view) = happened.access
         {
             let lag = view.ended_at.zip(view.expires_at).and_then(|(at, end)| (at - end).to_std().ok());

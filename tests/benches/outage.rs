@@ -37,7 +37,7 @@ pub async fn rows(table: &mut Table) -> Result<()> {
     while !bed.jit.list(&Filter::open(), None, 1).await?.is_empty() {
         while let Some(happened) = events.try_next() {
             let happened = happened?;
-            if happened.fact.what.as_str() == "target-back" {
+            if happened.audit_event.what.as_str() == "target-back" {
                 back.get_or_insert(Instant::now());
             }
         }

@@ -36,7 +36,7 @@ pub const CALL_LIMIT: Duration = Duration::from_secs(10);
 ///
 /// ```
 /// use async_trait::async_trait;
-/// use jit_core::approver::{Approver, ApproverError, Reply, Review, Said};
+/// use jit_core::approver::{Approver, ApproverError, Reply, Review, Explanation};
 /// use jit_core::clock::{Clock, SystemClock, Time};
 ///
 /// /// Holds every request back until a change freeze is over.
@@ -51,7 +51,7 @@ pub const CALL_LIMIT: Duration = Duration::from_secs(10);
 ///         if SystemClock.wall() < self.until {
 ///             return Ok(Reply::Wait(self.until));
 ///         }
-///         Ok(Reply::Approve(Said::new("no change freeze")))
+///         Ok(Reply::Approve(Explanation::new("no change freeze")))
 ///     }
 /// }
 ///
@@ -126,9 +126,9 @@ pub struct Review {
 #[non_exhaustive]
 pub enum Reply {
     /// The system says yes.
-    Approve(Said),
+    Approve(Explanation),
     /// The system says no, which ends the request.
-    Deny(Said),
+    Deny(Explanation),
     /// The system has no answer yet. It calls back, or is asked again at this time, UTC.
     Wait(Time),
 }
@@ -136,14 +136,14 @@ pub enum Reply {
 /// Words and grounds of an answer. They carry no secret.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Said {
+pub struct Explanation {
     /// Note in the system's own words.
     pub note: String,
     /// Details of the answer, for the log.
     pub details: BTreeMap<String, String>,
 }
 
-impl Said {
+impl Explanation {
     /// Creates an answer of this note, without details.
     #[must_use]
     pub fn new(note: impl Into<String>) -> Self {

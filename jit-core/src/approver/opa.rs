@@ -20,7 +20,7 @@ pub struct Opa {
 }
 
 #[derive(Debug, Deserialize)]
-struct Told {
+struct OpaResponse {
     result: Option<Value>,
     decision_id: Option<String>,
 }
@@ -52,7 +52,7 @@ impl Approver for Opa {
         if !answer.is_success() {
             return Err(ApproverError::new(format!("it answered {}", answer.status)));
         }
-        let told: Told = serde_json::from_slice(&answer.body)
+        let told: OpaResponse = serde_json::from_slice(&answer.body)
             .map_err(|_| ApproverError::new("its answer is not JSON with a `result`, as the data API gives it"))?;
         let (allows, reason) = match &told.result {
             None => (false, "the policy says nothing about it"),

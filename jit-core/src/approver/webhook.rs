@@ -31,7 +31,7 @@ pub struct WebhookApprover {
 
 /// Answer of the webhook.
 #[derive(Debug, Deserialize)]
-struct Said {
+struct WebhookReply {
     decision: Decision,
     #[serde(default)]
     reason: String,
@@ -64,7 +64,7 @@ impl WebhookApprover {
         Self { callback: Some(url.into()), ..self }
     }
 
-    fn reply(answer: Said, until: Time) -> Reply {
+    fn reply(answer: WebhookReply, until: Time) -> Reply {
         let words = said(&answer.reason, Some(&answer.details));
         match answer.decision {
             Decision::Approve => Reply::Approve(words),
@@ -97,7 +97,7 @@ impl Approver for WebhookApprover {
             let retry_after = answer.retry_after;
             return Err(ApproverError { retry_after, ..ApproverError::new(format!("it answered {}", answer.status)) });
         }
-        let told: Said = serde_json::from_slice(&answer.body).map_err(|_| {
+        let told: WebhookReply = serde_json::from_slice(&answer.body).map_err(|_| {
             ApproverError::new("its answer is not JSON with a `decision` of `approve`, `deny` or `wait`")
         })?;
         Ok(Self::reply(told, review.until))
@@ -108,7 +108,7 @@ impl Approver for WebhookApprover {
         let (id, at, signed) = (header("webhook-id"), header("webhook-timestamp"), header("webhook-signature"));
         verify(&self.secrets, SignedMessage::new(id, at, signed, &callback.body), now)
             .map_err(|error| CallbackRefused::Signature { why: error.to_string() })?;
-        let told: Said = serde_json::from_slice(&callback.body).map_err(|_| CallbackRefused::Unreadable {
+        let told: WebhookReply = serde_json::from_slice(&callback.body).map_err(|_| CallbackRefused::Unreadable {
             why: "it is not JSON with a `decision` of `approve`, `deny` or `wait`".to_owned(),
         })?;
         let access = review.access.to_string();

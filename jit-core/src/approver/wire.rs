@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::SecondsFormat;
 use serde_json::{Map, Value, json};
 
-use super::{ApproverError, Review, Said};
+use super::{ApproverError, Explanation, Review};
 use crate::clock::Time;
 use crate::http::HttpError;
 use crate::text::is_seen;
@@ -40,13 +40,13 @@ pub(super) fn shown(review: &Review) -> Value {
 }
 
 /// Returns the words and grounds of an answer, cut to the limit.
-pub(super) fn said(note: &str, details: Option<&Map<String, Value>>) -> Said {
+pub(super) fn said(note: &str, details: Option<&Map<String, Value>>) -> Explanation {
     let text = |value: &Value| match value {
         Value::String(text) => short(text),
         other => short(&other.to_string()),
     };
     let named = details.into_iter().flatten().take(16).map(|(name, value)| (short(name), text(value)));
-    Said { note: short(note), details: named.collect::<BTreeMap<_, _>>() }
+    Explanation { note: short(note), details: named.collect::<BTreeMap<_, _>>() }
 }
 
 /// Removes invisible characters from the text and cuts it to the limit.

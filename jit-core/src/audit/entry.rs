@@ -53,10 +53,10 @@ impl<'a> EntryContext<'a> {
 impl EntryContext<'_> {
     /// Makes the entry of this audit event.
     #[must_use]
-    pub fn entry(&self, fact: &AuditEvent, entropy: &dyn Entropy) -> Entry {
+    pub fn entry(&self, audit_event: &AuditEvent, entropy: &dyn Entropy) -> Entry {
         let id = EntryId::fresh(self.at, entropy);
         let mut fields = self.common.clone();
-        fields.insert("what".to_owned(), fact.what.as_str().into());
+        fields.insert("what".to_owned(), audit_event.what.as_str().into());
         fields.insert("id".to_owned(), id.to_string().into());
         fields.insert("tenant".to_owned(), self.tenant.as_str().into());
         fields.insert("at".to_owned(), self.at.into());
@@ -72,8 +72,8 @@ impl EntryContext<'_> {
             }
             fields.insert("evidence".to_owned(), Detail::Map(evidence));
         }
-        if !fact.details.is_empty() {
-            fields.insert("details".to_owned(), Detail::Map(fact.details.clone()));
+        if !audit_event.details.is_empty() {
+            fields.insert("details".to_owned(), Detail::Map(audit_event.details.clone()));
         }
         Entry { id, tenant: self.tenant.clone(), access: self.access, fields }
     }

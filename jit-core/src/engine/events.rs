@@ -24,7 +24,7 @@ pub struct EngineEvent {
     /// Tenant in which it happened.
     pub tenant: TenantId,
     /// Audit event that happened.
-    pub fact: AuditEvent,
+    pub audit_event: AuditEvent,
     /// Time of the event by the store's clock, UTC.
     pub at: Time,
     /// Access as it is now, if the event is about one.

@@ -106,18 +106,18 @@ impl Core {
     ) -> Result<Attempt<JitError>, JitError> {
         let why = error.to_string();
         let audit_event = |what| AuditEvent::new(what).with("factor", name.as_str()).with("why", why.as_str());
-        let mut facts = vec![audit_event(EventKind::FactorRefused)];
+        let mut audit_events = vec![audit_event(EventKind::FactorRefused)];
         let mut writes = Vec::new();
         if let FactorError::Wrong { keep, locked_until, .. } = error {
             let key = factor_key(&actor.tenant, name, &actor.principal);
             writes.extend(keep.as_ref().map(|keep| put_bytes(key, record, keep.clone())));
-            facts.extend(locked_until.map(|until| audit_event(EventKind::FactorLocked).with("until", until)));
+            audit_events.extend(locked_until.map(|until| audit_event(EventKind::FactorLocked).with("until", until)));
         }
         let now = self.store.now().await?;
         let mut unit_of_work = UnitOfWork::new(self, &actor.tenant, settings, Some(actor), now);
         match access {
-            Some(access) => unit_of_work.about(access, &facts)?,
-            None => facts.into_iter().for_each(|audit_event| unit_of_work.audit(audit_event)),
+            Some(access) => unit_of_work.about(access, &audit_events)?,
+            None => audit_events.into_iter().for_each(|audit_event| unit_of_work.audit(audit_event)),
         }
         unit_of_work.change.writes.extend(writes);
         Ok(unit_of_work.attempt().await?.map(|()| JitError::FactorRefused { why }))

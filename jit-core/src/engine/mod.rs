@@ -138,7 +138,7 @@ impl Jit {
     /// let mut events = jit.events();
     /// while let Some(event) = events.next().await {
     ///     match event {
-    ///         Ok(event) => println!("{}: {}", event.at, event.fact.what),
+    ///         Ok(event) => println!("{}: {}", event.at, event.audit_event.what),
     ///         Err(missed) => println!("{missed}"),
     ///     }
     /// }

@@ -195,7 +195,7 @@ impl Run<'_> {
             self.commit(claim, vec![stored.write(expect, Some(due))?], None).await?;
             return Ok(Some(due));
         }
-        let fact = AuditEvent::new(EventKind::NoticeDropped)
+        let audit_event = AuditEvent::new(EventKind::NoticeDropped)
             .with("receiver", stored.notifier_name.as_str())
             .with("notice", stored.notice.id.to_string())
             .with("event", stored.notice.event.as_str())
@@ -209,7 +209,7 @@ impl Run<'_> {
             at: now,
             common: BTreeMap::new(),
         };
-        self.commit(claim, vec![stored.write(expect, None)?], Some((&context, &fact))).await?;
+        self.commit(claim, vec![stored.write(expect, None)?], Some((&context, &audit_event))).await?;
         Ok(None)
     }
 
@@ -232,7 +232,10 @@ impl Run<'_> {
         writes: Vec<Write>,
         said: Option<(&EntryContext<'_>, &AuditEvent)>,
     ) -> Result<(), StoreError> {
-        let entries = said.map(|(context, fact)| context.entry(fact, self.entropy).to_store()).into_iter().collect();
+        let entries = said
+            .map(|(context, audit_event)| context.entry(audit_event, self.entropy).to_store())
+            .into_iter()
+            .collect();
         let change = Change { writes, entries, fences: vec![claim.clone()], ..Change::default() };
         self.store.commit(change).await.map(drop)
     }

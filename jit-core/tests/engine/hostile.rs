@@ -350,14 +350,14 @@ async fn law_18_a_directory_that_panicked_is_looked_at_again() {
     for revision in ["0", "2"] {
         let told = async {
             loop {
-                let fact = events.next().await.unwrap().unwrap().fact;
-                if fact.what == EventKind::DirectoryChanged {
-                    break fact;
+                let audit_event = events.next().await.unwrap().unwrap().audit_event;
+                if audit_event.what == EventKind::DirectoryChanged {
+                    break audit_event;
                 }
             }
         };
-        let fact = tokio::time::timeout(PATIENCE, told).await.unwrap();
-        assert!(format!("{:?}", fact.details["directory"]).contains(revision), "{fact:?}");
+        let audit_event = tokio::time::timeout(PATIENCE, told).await.unwrap();
+        assert!(format!("{:?}", audit_event.details["directory"]).contains(revision), "{audit_event:?}");
     }
     pump.stop().await;
 }
@@ -419,8 +419,9 @@ async fn law_18_ends_come_before_begins() {
     tokio::time::sleep(Duration::from_millis(400)).await;
     let mut events = jit.events();
     jit.run_due().await.unwrap();
-    let told: Vec<EventKind> =
-        std::iter::from_fn(|| events.try_next().map(Result::unwrap)).map(|happened| happened.fact.what).collect();
+    let told: Vec<EventKind> = std::iter::from_fn(|| events.try_next().map(Result::unwrap))
+        .map(|happened| happened.audit_event.what)
+        .collect();
     let place = |what| told.iter().position(|told| *told == what).unwrap();
     assert!(place(EventKind::Revoked) < place(EventKind::Granting), "{told:?}");
 }
@@ -451,7 +452,7 @@ async fn what_is_committed_is_told_although_the_caller_is_gone_and_to_its_tenant
     }
     asked += jit.list(&jit_core::engine::Filter::default(), None, 100).await.unwrap().len();
     let told = std::iter::from_fn(|| mine.try_next().map(Result::unwrap))
-        .filter(|told| told.fact.what == EventKind::Requested)
+        .filter(|told| told.audit_event.what == EventKind::Requested)
         .count();
     assert_eq!(told, asked);
     assert!(asked > 0 && theirs.try_next().is_none());

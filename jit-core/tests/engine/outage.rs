@@ -31,7 +31,7 @@ async fn law_04_a_window_that_closes_while_the_target_is_down_is_overdue_and_end
     let mut back = None;
     loop {
         let happened = tokio::time::timeout(PATIENCE, events.next()).await.unwrap().unwrap().unwrap();
-        match happened.fact.what.as_str() {
+        match happened.audit_event.what.as_str() {
             "target-back" => back = Some(Instant::now()),
             "revoked" => break,
             _ => {}

@@ -159,7 +159,7 @@ async fn what_is_shown_is_read_back_as_it_was() {
         assert_eq!((seconds * 1_000.0) as i64, milliseconds);
         let event = events.next().await.unwrap().unwrap();
         let again: jit_core::EngineEvent = serde_json::from_value(serde_json::to_value(&event).unwrap()).unwrap();
-        assert_eq!((again.at, again.fact, again.access), (event.at, event.fact, event.access));
+        assert_eq!((again.at, again.audit_event, again.access), (event.at, event.audit_event, event.access));
         for entry in jit.history(access.id(), 9).await.unwrap() {
             let entry = entry.read().unwrap();
             assert_eq!((entry.access, entry.actor.as_ref().unwrap().as_str()), (Some(access.id()), "alice"));

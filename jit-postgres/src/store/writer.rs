@@ -19,11 +19,11 @@ const GROUP: usize = 256;
 /// Number of tries for a call that deadlocked with another node's.
 const TRIES: u32 = 20;
 
-type Answer = oneshot::Sender<Result<Committed, StoreError>>;
+type Responder = oneshot::Sender<Result<Committed, StoreError>>;
 
 #[derive(Debug)]
 pub(super) struct Writer {
-    jobs: mpsc::UnboundedSender<(Change, Answer)>,
+    jobs: mpsc::UnboundedSender<(Change, Responder)>,
     task: JoinHandle<()>,
 }
 
@@ -49,14 +49,14 @@ impl Writer {
     }
 }
 
-async fn serve(shared: Arc<Shared>, mut queue: mpsc::UnboundedReceiver<(Change, Answer)>) {
+async fn serve(shared: Arc<Shared>, mut queue: mpsc::UnboundedReceiver<(Change, Responder)>) {
     let mut jobs = Vec::with_capacity(GROUP);
     while queue.recv_many(&mut jobs, GROUP).await > 0 {
         commit(&shared, std::mem::take(&mut jobs)).await;
     }
 }
 
-async fn commit(shared: &Shared, jobs: Vec<(Change, Answer)>) {
+async fn commit(shared: &Shared, jobs: Vec<(Change, Responder)>) {
     match call(shared, jobs.iter().map(|(change, _)| change)).await {
         Ok(answers) => {
             for ((_, answer), committed) in jobs.into_iter().zip(answers) {

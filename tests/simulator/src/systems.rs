@@ -10,7 +10,7 @@ use chrono::{DateTime, TimeDelta};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::world::World;
-use jit_core::approver::{Approver, ApproverError, Callback, CallbackRefused, Reply, Review, Said};
+use jit_core::approver::{Approver, ApproverError, Callback, CallbackRefused, Explanation, Reply, Review};
 use jit_core::clock::{Time, after};
 use jit_core::mfa::{Challenge, Factor, FactorError, Once, VerifiedFactor};
 use jit_core::notify::{Notice, Notifier, NotifyError};
@@ -242,8 +242,8 @@ impl Approver for Board {
     }
 }
 
-fn said(number: u64) -> Said {
-    Said::new("").detail("number", number.to_string())
+fn said(number: u64) -> Explanation {
+    Explanation::new("").detail("number", number.to_string())
 }
 
 /// Factor of numbers: each number is good once, and none below the last.

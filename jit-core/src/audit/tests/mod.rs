@@ -60,8 +60,8 @@ impl Log {
             at,
             common: BTreeMap::new(),
         };
-        let fact = AuditEvent::new(EventKind::Revoked).with("verified", true);
-        let entries = (0..entries).map(|_| context.entry(&fact, &SystemEntropy).to_store()).collect();
+        let audit_event = AuditEvent::new(EventKind::Revoked).with("verified", true);
+        let entries = (0..entries).map(|_| context.entry(&audit_event, &SystemEntropy).to_store()).collect();
         self.store.commit(Change { entries, ..Change::default() }).await.unwrap();
     }
 

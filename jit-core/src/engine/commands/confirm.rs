@@ -156,7 +156,7 @@ impl Core {
                 }
                 Some(_) => {}
             }
-            unit_of_work.access(&step.access, Expect::Version(before.version), &step.facts)?;
+            unit_of_work.access(&step.access, Expect::Version(before.version), &step.audit_events)?;
             write_places(&mut unit_of_work, (&old, at(0)), (&new, at(1)), now)?;
             Ok(unit_of_work.attempt().await?)
         })

@@ -200,16 +200,16 @@ impl Jit {
             .maybe("start", request.start);
         let mut access = Access::new(id, self.tenant.clone(), known.realm.clone(), request.clone(), plan, now);
         let audit_event = audit_event.with("state", access.state()).with("awaits", access.pending_on());
-        let mut facts = vec![audit_event];
+        let mut audit_events = vec![audit_event];
         if let Some(owed) = &access.approval().plan().break_glass {
             let review_by = owed.review_by.describe();
-            facts.push(
+            audit_events.push(
                 AuditEvent::new(EventKind::BreakGlass)
                     .with("reason", request.reason.as_str())
                     .with("review_by", review_by),
             );
         }
-        facts.extend(access.asked_at_once());
+        audit_events.extend(access.asked_at_once());
         // a second factor that came with the request is verified if any stage demands one
         let mut proven = Vec::new();
         if let Ok(mfa) = access.decidable().confirms(&actor.principal)
@@ -220,10 +220,10 @@ impl Jit {
             let question = access.decidable().question();
             let confirmation = Confirmation { question, by: actor.principal.clone(), at: now, proven: proof.proven };
             let step = access.handle(Event::Confirm(confirmation), now).map_err(|refused| refused.why)?;
-            (access, facts) = (step.access, facts.into_iter().chain(step.facts).collect());
+            (access, audit_events) = (step.access, audit_events.into_iter().chain(step.audit_events).collect());
         }
         let mut unit_of_work = UnitOfWork::new(core, &self.tenant, settings, Some(actor), now);
-        unit_of_work.access(&access, Expect::Absent, &facts)?;
+        unit_of_work.access(&access, Expect::Absent, &audit_events)?;
         unit_of_work.change.writes.extend(proven);
         // a stop, or a target written off, that comes in between has to conflict
         unit_of_work.change.writes.push(guard(stops_key(&self.tenant), at(0)));

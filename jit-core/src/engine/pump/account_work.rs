@@ -24,7 +24,7 @@ pub(super) struct AccountWork {
     version: u64,
     pub(super) accesses: BTreeMap<AccessId, Loaded>,
     /// Audit events of each access since the last commit.
-    facts: BTreeMap<AccessId, Vec<AuditEvent>>,
+    audit_events: BTreeMap<AccessId, Vec<AuditEvent>>,
     /// Audit events that are about no access.
     pub(super) findings: Vec<AuditEvent>,
     /// Events since the last commit, to be handled again if somebody else was in the way.
@@ -67,7 +67,7 @@ impl AccountWork {
                 holding,
                 version: record.version,
                 accesses: BTreeMap::new(),
-                facts: BTreeMap::new(),
+                audit_events: BTreeMap::new(),
                 findings: Vec::new(),
                 events: Vec::new(),
                 changed: false,
@@ -90,7 +90,7 @@ impl AccountWork {
         match loaded(record, now) {
             Ok(loaded) => {
                 if !loaded.damage.is_empty() {
-                    self.facts.entry(id).or_default().extend(loaded.damage.iter().cloned());
+                    self.audit_events.entry(id).or_default().extend(loaded.damage.iter().cloned());
                     self.changed = true;
                 }
                 self.accesses.insert(id, loaded);
@@ -149,17 +149,17 @@ impl AccountWork {
 
     fn handle_once(&mut self, id: AccessId, event: Event, now: Time) {
         let Some(loaded) = self.accesses.get_mut(&id) else { return };
-        let facts = match loaded.access.handle(event, now) {
+        let audit_events = match loaded.access.handle(event, now) {
             Ok(step) => {
                 self.changed |= step.access != loaded.access;
                 loaded.access = step.access;
-                step.facts
+                step.audit_events
             }
-            Err(refused) => refused.facts,
+            Err(refused) => refused.audit_events,
         };
-        if !facts.is_empty() {
+        if !audit_events.is_empty() {
             self.changed = true;
-            self.facts.entry(id).or_default().extend(facts);
+            self.audit_events.entry(id).or_default().extend(audit_events);
         }
     }
 
@@ -231,9 +231,9 @@ impl AccountWork {
         self.tidy();
         let mut unit_of_work = UnitOfWork::new(core, &self.holding.tenant, settings, None, now);
         let mut written = Vec::new();
-        for (id, facts) in &self.facts {
+        for (id, audit_events) in &self.audit_events {
             let Some(loaded) = self.accesses.get(id) else { continue };
-            unit_of_work.access(&loaded.access, Expect::Version(loaded.version), facts)?;
+            unit_of_work.access(&loaded.access, Expect::Version(loaded.version), audit_events)?;
             written.push(*id);
         }
         for (id, loaded) in &self.accesses {
@@ -263,7 +263,7 @@ impl AccountWork {
             }
         }
         self.before = self.holding.clone();
-        self.facts.clear();
+        self.audit_events.clear();
         self.findings.clear();
         self.events.clear();
         self.changed = false;
@@ -291,7 +291,7 @@ impl AccountWork {
         let before = std::mem::replace(&mut self.before, theirs.clone());
         self.holding = Holding::merge(&before, self.holding.clone(), theirs);
         let events = std::mem::take(&mut self.events);
-        self.facts.clear();
+        self.audit_events.clear();
         self.accesses.clear();
         for id in self.holding.live.clone() {
             if let Some(record) = core.store.read(&access_key(&self.holding.tenant, id)).await? {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 
 use super::Pump;
-use crate::approver::{Approver, ApproverError, CALL_LIMIT, Reply, Review, Said};
+use crate::approver::{Approver, ApproverError, CALL_LIMIT, Explanation, Reply, Review};
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::{Time, after};
 use crate::engine::core::Core;
@@ -144,7 +144,7 @@ impl Core {
         reply: Reply,
         claim: Option<Claim>,
     ) -> Result<(), StoreError> {
-        let (verdict, Said { note, details }) = match reply {
+        let (verdict, Explanation { note, details }) = match reply {
             Reply::Approve(said) => (Verdict::Approve, said),
             Reply::Deny(said) => (Verdict::Deny, said),
             Reply::Wait(_) => return Ok(()),

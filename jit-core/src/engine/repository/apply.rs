@@ -53,17 +53,18 @@ impl Core {
         let step = match from.handle(event, now) {
             Ok(step) => step,
             // what policy says now needs nobody's word
-            Err(_) if lengthened(before, from).is_some() => Step { access: from.clone(), facts: Vec::new() },
-            Err(Refused { why, facts }) => {
+            Err(_) if lengthened(before, from).is_some() => Step { access: from.clone(), audit_events: Vec::new() },
+            Err(Refused { why, audit_events }) => {
                 match &ruled {
                     // the question is over, or is another question now: whoever tries again has to
                     // see that
                     Some(ruled) if ruled.access.decidable().question() != before.decidable().question() => {
-                        let facts: Vec<AuditEvent> = ruled.facts.iter().cloned().chain(facts).collect();
-                        unit_of_work.access(&ruled.access, Expect::Version(loaded.version), &facts)?;
+                        let audit_events: Vec<AuditEvent> =
+                            ruled.audit_events.iter().cloned().chain(audit_events).collect();
+                        unit_of_work.access(&ruled.access, Expect::Version(loaded.version), &audit_events)?;
                         self.place(&mut unit_of_work, Some(before), &ruled.access, now).await?;
                     }
-                    _ => unit_of_work.about(before, &facts)?,
+                    _ => unit_of_work.about(before, &audit_events)?,
                 }
                 unit_of_work.change.release = beside.release;
                 return match unit_of_work.attempt().await? {
@@ -83,12 +84,12 @@ impl Core {
             tracing::warn!(access = %before.id(), why = error.with_causes(), "a dead man's switch is not moved yet");
         }
         let view = AccessView::of(&step.access, now);
-        let facts = loaded.damage.iter().chain(ruled.iter().flat_map(|ruled| &ruled.facts));
-        let facts: Vec<AuditEvent> = facts.cloned().chain(step.facts).collect();
-        if step.access == *before && facts.is_empty() && beside.writes.is_empty() && beside.release.is_empty() {
+        let audit_events = loaded.damage.iter().chain(ruled.iter().flat_map(|ruled| &ruled.audit_events));
+        let audit_events: Vec<AuditEvent> = audit_events.cloned().chain(step.audit_events).collect();
+        if step.access == *before && audit_events.is_empty() && beside.writes.is_empty() && beside.release.is_empty() {
             return Ok(Attempt::Done(view));
         }
-        unit_of_work.access(&step.access, Expect::Version(loaded.version), &facts)?;
+        unit_of_work.access(&step.access, Expect::Version(loaded.version), &audit_events)?;
         // a record that is not believed is not believed about its place either
         let was = loaded.damage.is_empty().then_some(before);
         self.place(&mut unit_of_work, was, &step.access, now).await?;

@@ -126,7 +126,7 @@ pub(in crate::engine) fn loaded(record: &Record, now: Time) -> Result<Loaded, St
         Some(ending) => {
             let finding =
                 AuditEvent::new(EventKind::Finding).with("why", format!("its record is damaged: {}", damaged.why));
-            Ok(Loaded { access: ending.access, version, damage: vec![finding, ending.fact] })
+            Ok(Loaded { access: ending.access, version, damage: vec![finding, ending.audit_event] })
         }
         None => {
             Err(StoreError::Damaged { kind: record.at.kind.as_str(), key: record.at.key.clone(), why: damaged.why })

@@ -53,22 +53,22 @@ impl<'c> UnitOfWork<'c> {
         &mut self,
         access: &Access,
         expect: Expect,
-        facts: &[AuditEvent],
+        audit_events: &[AuditEvent],
     ) -> Result<(), StoreError> {
         self.change.writes.push(write_access(access, expect)?);
-        self.about(access, facts)
+        self.about(access, audit_events)
     }
 
     /// Adds only the log entries and notices about the access, not the access itself.
-    pub(in crate::engine) fn about(&mut self, access: &Access, facts: &[AuditEvent]) -> Result<(), StoreError> {
+    pub(in crate::engine) fn about(&mut self, access: &Access, audit_events: &[AuditEvent]) -> Result<(), StoreError> {
         let common = common(access);
-        for fact in facts {
-            self.ask_outside(access, fact)?;
-            self.enter(Some(access), common.clone(), fact);
-            self.notices(Some(access), fact)?;
+        for audit_event in audit_events {
+            self.ask_outside(access, audit_event)?;
+            self.enter(Some(access), common.clone(), audit_event);
+            self.notices(Some(access), audit_event)?;
             self.told.push(EngineEvent {
                 tenant: self.tenant.clone(),
-                fact: fact.clone(),
+                audit_event: audit_event.clone(),
                 at: self.now,
                 access: Some(AccessView::of(access, self.now)),
             });
@@ -77,9 +77,9 @@ impl<'c> UnitOfWork<'c> {
     }
 
     /// Adds a log entry that is about no access.
-    pub(in crate::engine) fn audit(&mut self, fact: AuditEvent) {
-        self.enter(None, BTreeMap::new(), &fact);
-        self.told.push(EngineEvent { tenant: self.tenant.clone(), fact, at: self.now, access: None });
+    pub(in crate::engine) fn audit(&mut self, audit_event: AuditEvent) {
+        self.enter(None, BTreeMap::new(), &audit_event);
+        self.told.push(EngineEvent { tenant: self.tenant.clone(), audit_event, at: self.now, access: None });
     }
 
     /// Adds the holding as it is now, due at this time. A new holding that holds nothing is not
@@ -98,7 +98,7 @@ impl<'c> UnitOfWork<'c> {
     pub(in crate::engine) async fn commit(mut self) -> Result<Time, StoreError> {
         let told = std::mem::take(&mut self.told);
         for about_none in told.iter().filter(|told| told.access.is_none()) {
-            self.notices(None, &about_none.fact)?;
+            self.notices(None, &about_none.audit_event)?;
         }
         if told.is_empty() {
             return Ok(self.core.store.commit(self.change).await?.at);
@@ -128,7 +128,7 @@ impl<'c> UnitOfWork<'c> {
         }
     }
 
-    fn enter(&mut self, access: Option<&Access>, common: BTreeMap<String, Detail>, fact: &AuditEvent) {
+    fn enter(&mut self, access: Option<&Access>, common: BTreeMap<String, Detail>, audit_event: &AuditEvent) {
         let context = EntryContext {
             tenant: self.tenant,
             access: access.map(Access::id),
@@ -137,14 +137,14 @@ impl<'c> UnitOfWork<'c> {
             at: self.now,
             common,
         };
-        let entry: NewEntry = context.entry(fact, &*self.core.entropy).to_store();
+        let entry: NewEntry = context.entry(audit_event, &*self.core.entropy).to_store();
         self.change.entries.push(entry);
     }
 
     /// Adds the question to an outside system whose turn it is. Its token cannot be guessed; an
     /// answer may come by that token.
-    fn ask_outside(&mut self, access: &Access, fact: &AuditEvent) -> Result<(), StoreError> {
-        let asked = fact.text("approver").filter(|_| fact.what == EventKind::AskedOutside);
+    fn ask_outside(&mut self, access: &Access, audit_event: &AuditEvent) -> Result<(), StoreError> {
+        let asked = audit_event.text("approver").filter(|_| audit_event.what == EventKind::AskedOutside);
         let Some(approver) = asked.and_then(|name| ApproverName::new(name).ok()) else { return Ok(()) };
         let token = random_hex::<24>(&*self.core.entropy);
         let (lane, serial) = (Lane::outside(self.tenant, &approver), format!("review:{token}"));
@@ -155,14 +155,14 @@ impl<'c> UnitOfWork<'c> {
         Ok(())
     }
 
-    fn notices(&mut self, access: Option<&Access>, fact: &AuditEvent) -> Result<(), StoreError> {
-        let grantees = grantees(self.settings, access, fact.what);
+    fn notices(&mut self, access: Option<&Access>, audit_event: &AuditEvent) -> Result<(), StoreError> {
+        let grantees = grantees(self.settings, access, audit_event.what);
         if grantees.is_empty() {
             return Ok(());
         }
-        let fields = fields(self.settings, access, fact, self.actor);
+        let fields = fields(self.settings, access, audit_event, self.actor);
         let about = access.map(Access::id);
-        let notice = Notice::new(self.tenant.clone(), about, fact.what, fields, self.now, &*self.core.entropy);
+        let notice = Notice::new(self.tenant.clone(), about, audit_event.what, fields, self.now, &*self.core.entropy);
         for grantee in grantees {
             // of several notices of one commit a later one has a later time
             self.change.writes.push(notice.write(grantee, after(self.now, TimeDelta::microseconds(self.noticed)))?);
@@ -192,20 +192,20 @@ fn common(access: &Access) -> BTreeMap<String, Detail> {
 
 /// Writes the event to the process's own log for operators, beside the audit log.
 fn tell(happened: &EngineEvent) {
-    let EngineEvent { tenant, fact, access, .. } = happened;
+    let EngineEvent { tenant, audit_event, access, .. } = happened;
     let (id, target, role, account) = match access {
         Some(view) => (view.id.to_string(), view.target.as_str(), view.role.as_str(), view.account.as_str()),
         None => (String::new(), "", "", ""),
     };
-    let why = fact.text("why").unwrap_or_default();
-    match fact.what {
+    let why = audit_event.text("why").unwrap_or_default();
+    match audit_event.what {
         EventKind::Overdue
         | EventKind::PumpDied
         | EventKind::Reappeared
         | EventKind::TargetRefused
         | EventKind::BreakGlass
         | EventKind::ReviewOverdue => {
-            tracing::error!(%tenant, access = %id, target, role, account, why, "{}", fact.what);
+            tracing::error!(%tenant, access = %id, target, role, account, why, "{}", audit_event.what);
         }
         EventKind::RevokeFailed
         | EventKind::Finding
@@ -214,8 +214,8 @@ fn tell(happened: &EngineEvent) {
         | EventKind::Retired
         | EventKind::ApproverFailed
         | EventKind::FactorLocked => {
-            tracing::warn!(%tenant, access = %id, target, role, account, why, "{}", fact.what);
+            tracing::warn!(%tenant, access = %id, target, role, account, why, "{}", audit_event.what);
         }
-        _ => tracing::info!(%tenant, access = %id, target, role, account, why, "{}", fact.what),
+        _ => tracing::info!(%tenant, access = %id, target, role, account, why, "{}", audit_event.what),
     }
 }

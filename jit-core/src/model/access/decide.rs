@@ -1,7 +1,7 @@
 //! Handles what people and outside systems say to an access.
 
 use super::event::{Refusal, Step, Waits};
-use super::handle::Answer;
+use super::handle::Handled;
 use super::{Access, Phase};
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::Time;
@@ -14,7 +14,7 @@ use crate::model::request::Closed;
 // it lives for one call only: a box would cost more than it saves
 #[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone)]
-pub(super) enum Said {
+pub(super) enum Contribution {
     Decision(Decision),
     Confirmation(Confirmation),
     Answer(approval::Answer),
@@ -22,7 +22,7 @@ pub(super) enum Said {
 
 impl Access {
     /// Applies what was said to the request, or to the extension that is pending.
-    pub(super) fn hear(&self, said: Said, now: Time) -> Answer {
+    pub(super) fn hear(&self, said: Contribution, now: Time) -> Handled {
         let refuse = |why| self.refuse(why, EventKind::DecisionRefused, said.tried());
         let waiting = match (&self.phase, &self.extension) {
             (Phase::Pending(pending), _) if now < pending.lapses_at => &self.approval,
@@ -39,10 +39,10 @@ impl Access {
         })?;
         let mut step = self.unchanged();
         if matches!(self.phase, Phase::Pending(_)) {
-            step.facts.push(said.fact());
+            step.audit_events.push(said.audit_event());
             step.decided(heard, &said, now);
         } else {
-            step.facts.push(said.fact().with("extension", true));
+            step.audit_events.push(said.audit_event().with("extension", true));
             step.decided_extension(heard, &said, now);
         }
         Ok(step)
@@ -119,7 +119,7 @@ impl Access {
 }
 
 impl Step {
-    fn decided(&mut self, approval: Approval, said: &Said, now: Time) {
+    fn decided(&mut self, approval: Approval, said: &Contribution, now: Time) {
         let access = &mut self.access;
         access.approval = approval;
         match access.approval.state() {
@@ -130,18 +130,18 @@ impl Step {
             ApprovalState::Satisfied => {
                 access.schedule_if_satisfied(now);
                 if access.grant().is_some() {
-                    self.facts.push(AuditEvent::new(EventKind::Satisfied));
+                    self.audit_events.push(AuditEvent::new(EventKind::Satisfied));
                 }
             }
         }
     }
 
-    fn decided_extension(&mut self, approval: Approval, said: &Said, now: Time) {
+    fn decided_extension(&mut self, approval: Approval, said: &Contribution, now: Time) {
         self.extension_stands(approval.without_stale(now), &said.note(), now);
     }
 }
 
-impl Said {
+impl Contribution {
     fn to(&self, approval: &Approval) -> Result<Approval, DecisionRefused> {
         match self {
             Self::Decision(decision) => approval.decide(decision.clone()),
@@ -189,34 +189,40 @@ impl Said {
     }
 
     /// Returns the audit event for it.
-    fn fact(&self) -> AuditEvent {
+    fn audit_event(&self) -> AuditEvent {
         let what = |verdict| if verdict == Verdict::Approve { EventKind::Approved } else { EventKind::Denied };
-        let fact = match self {
+        let audit_event = match self {
             Self::Decision(decision) => {
                 let away = decision.in_place_of.as_ref().map(|away| away.who.as_str());
-                let fact = AuditEvent::new(what(decision.verdict)).with("human", decision.snapshot.human.as_str());
-                let fact = noted(fact, &decision.note).maybe("in_place_of", away);
-                decision.proven.iter().fold(fact, proven)
+                let audit_event =
+                    AuditEvent::new(what(decision.verdict)).with("human", decision.snapshot.human.as_str());
+                let audit_event = noted(audit_event, &decision.note).maybe("in_place_of", away);
+                decision.proven.iter().fold(audit_event, proven)
             }
             Self::Confirmation(confirmation) => proven(AuditEvent::new(EventKind::Confirmed), &confirmation.proven),
             Self::Answer(answer) => {
-                let fact = noted(
+                let audit_event = noted(
                     AuditEvent::new(what(answer.verdict)).with("approver", answer.approver.as_str()),
                     &answer.note,
                 );
                 let details = answer.details.iter();
-                details.fold(fact, |fact, (name, detail)| fact.with(&format!("approver_{name}"), detail.as_str()))
+                details.fold(audit_event, |audit_event, (name, detail)| {
+                    audit_event.with(&format!("approver_{name}"), detail.as_str())
+                })
             }
         };
-        fact.with("question", self.question().to_string())
+        audit_event.with("question", self.question().to_string())
     }
 }
 
-fn noted(fact: AuditEvent, note: &str) -> AuditEvent {
-    fact.maybe("note", (!note.is_empty()).then_some(note))
+fn noted(audit_event: AuditEvent, note: &str) -> AuditEvent {
+    audit_event.maybe("note", (!note.is_empty()).then_some(note))
 }
 
-fn proven(fact: AuditEvent, proven: &approval::Proven) -> AuditEvent {
-    let fact = fact.with("factor", proven.factor.as_str()).with("proven_at", proven.at);
-    proven.details.iter().fold(fact, |fact, (name, detail)| fact.with(&format!("factor_{name}"), detail.as_str()))
+fn proven(audit_event: AuditEvent, proven: &approval::Proven) -> AuditEvent {
+    let audit_event = audit_event.with("factor", proven.factor.as_str()).with("proven_at", proven.at);
+    proven
+        .details
+        .iter()
+        .fold(audit_event, |audit_event, (name, detail)| audit_event.with(&format!("factor_{name}"), detail.as_str()))
 }

@@ -22,7 +22,7 @@ impl Access {
             return self.unchanged();
         }
         let intent = clear.intent(now);
-        let fact = AuditEvent::new(EventKind::Granting)
+        let audit_event = AuditEvent::new(EventKind::Granting)
             .with("observed", clear.observed())
             .with("label", intent.label.as_str())
             .with("not_after", intent.not_after);
@@ -33,9 +33,10 @@ impl Access {
             give_up: scheduled.give_up,
             last_error: None,
         };
-        let fact = fact.with("latest_end", granting.latest_end).maybe("default_role_before", clear.default_before());
-        let fact = fact.maybe("not_compared", clear.not_compared());
-        let mut step = self.with_grant(Grant::Granting(granting), fact);
+        let audit_event =
+            audit_event.with("latest_end", granting.latest_end).maybe("default_role_before", clear.default_before());
+        let audit_event = audit_event.maybe("not_compared", clear.not_compared());
+        let mut step = self.with_grant(Grant::Granting(granting), audit_event);
         step.access.default_before = clear.default_before().map(str::to_owned);
         step.access.before = clear.owned_before().cloned();
         step
@@ -46,7 +47,7 @@ impl Access {
         let why = Some(how.to_owned());
         let ended = Ended { at: now, cause: Cause::Standing, why, membership: None, window: None, evidence: None };
         let mut step = self.with_grant(Grant::Failed(ended), AuditEvent::new(EventKind::Finding).with("why", how));
-        step.facts.push(AuditEvent::new(EventKind::Failed).with("cause", Cause::Standing.as_str()));
+        step.audit_events.push(AuditEvent::new(EventKind::Failed).with("cause", Cause::Standing.as_str()));
         step
     }
 
@@ -58,14 +59,14 @@ impl Access {
     fn activate(&self, granting: &Granting, activated_at: Time, granted: Option<&Granted>) -> Step {
         let server_time = granted.map(|granted| granted.server_time);
         let window = Window::begin(activated_at, self.request.duration, granting.latest_end, server_time);
-        let fact = AuditEvent::new(EventKind::Active)
+        let audit_event = AuditEvent::new(EventKind::Active)
             .with("activated_at", activated_at)
             .with("end", window.end())
             .maybe("server_time", server_time)
             .maybe("incarnation", granted.map(|granted| granted.identity.incarnation.as_str()));
         let alert_at = after(window.end(), OVERDUE_AFTER);
         let active = Active { membership: granting.membership.clone(), window, warned: false, alert_at };
-        let mut step = self.with_grant(Grant::Active(active), fact);
+        let mut step = self.with_grant(Grant::Active(active), audit_event);
         step.access.owe_review(activated_at);
         step
     }
@@ -81,12 +82,12 @@ impl Access {
             // the outcome was unknown before: only what is seen after settling counts (law 15)
             _ => return self.unchanged(),
         };
-        let fact = AuditEvent::new(EventKind::GrantDelayed).with("why", why.as_str());
+        let audit_event = AuditEvent::new(EventKind::GrantDelayed).with("why", why.as_str());
         let scheduled = Scheduled { start, give_up, retry_at, last_error: Some(why) };
-        let mut step = self.with_grant(Grant::Scheduled(scheduled), fact);
+        let mut step = self.with_grant(Grant::Scheduled(scheduled), audit_event);
         if known {
             // the log has an entry for this reason: repeated tries add none
-            step.facts.clear();
+            step.audit_events.clear();
         }
         step
     }
@@ -96,9 +97,9 @@ impl Access {
         if granting.last_error.as_ref() == Some(&why) {
             return self.unchanged();
         }
-        let fact = AuditEvent::new(EventKind::GrantDelayed).with("why", why.as_str()).with("outcome", "unknown");
+        let audit_event = AuditEvent::new(EventKind::GrantDelayed).with("why", why.as_str()).with("outcome", "unknown");
         let granting = Granting { last_error: Some(why), ..granting.clone() };
-        self.with_grant(Grant::Granting(granting), fact)
+        self.with_grant(Grant::Granting(granting), audit_event)
     }
 
     /// Starts the ending of a rejected grant. It has failed only once the database shows that
@@ -114,7 +115,7 @@ impl Access {
 
     /// Gives the grant up. `untouched` is true if no statement of it can have been applied.
     fn give_up(&self, granting: &Granting, rejection: Rejection, why: &str, untouched: bool, now: Time) -> Step {
-        let fact = AuditEvent::new(EventKind::Revoking)
+        let audit_event = AuditEvent::new(EventKind::Revoking)
             .with("cause", Cause::Rejected.as_str())
             .with("rejection", rejection.as_str())
             .with("why", why);
@@ -131,7 +132,7 @@ impl Access {
             alert_at: after(now, OVERDUE_AFTER),
             last_error: None,
         };
-        self.with_grant(Grant::Revoking(revoking), fact)
+        self.with_grant(Grant::Revoking(revoking), audit_event)
     }
 
     pub(super) fn settled(&self, found: Found, now: Time) -> Step {
@@ -144,8 +145,9 @@ impl Access {
                     let Granting { give_up, .. } = *granting;
                     let why = granting.last_error.clone();
                     let scheduled = Scheduled { start: granting.intent.at, give_up, retry_at: now, last_error: why };
-                    let fact = AuditEvent::new(EventKind::GrantDelayed).with("why", "the statement did not arrive");
-                    self.with_grant(Grant::Scheduled(scheduled), fact)
+                    let audit_event =
+                        AuditEvent::new(EventKind::GrantDelayed).with("why", "the statement did not arrive");
+                    self.with_grant(Grant::Scheduled(scheduled), audit_event)
                 }
                 Found::Lost => self.give_up(granting, Rejection::Other, LOST, false, now),
             },
@@ -155,7 +157,7 @@ impl Access {
                 let revoking = Revoking { unsettled: None, untouched, ..revoking.clone() };
                 Step {
                     access: Self { phase: Phase::Approved(Grant::Revoking(revoking)), ..self.clone() },
-                    facts: Vec::new(),
+                    audit_events: Vec::new(),
                 }
             }
             _ => self.unchanged(),
@@ -175,12 +177,12 @@ impl Access {
             (evidence.leftovers, evidence.not_compared) = (Vec::new(), None);
         }
         let what = if revoking.window.is_some() { EventKind::Revoked } else { EventKind::Failed };
-        let fact = AuditEvent::new(what)
+        let audit_event = AuditEvent::new(what)
             .with("cause", revoking.cause.as_str())
             .with("failures", i64::from(revoking.failures))
             .maybe("why", revoking.why.as_deref())
             .maybe("trouble", revoking.last_error.as_deref());
-        let fact = evidence.tell(fact);
+        let audit_event = evidence.tell(audit_event);
         let left = (!evidence.leftovers.is_empty()).then(|| {
             let why = format!("leftovers: {}", evidence.leftovers.join("; "));
             AuditEvent::new(EventKind::Finding).with("why", why)
@@ -204,11 +206,11 @@ impl Access {
             evidence: Some(evidence),
         };
         let grant = if revoking.window.is_some() { Grant::Revoked(ended) } else { Grant::Failed(ended) };
-        let mut step = self.with_grant(grant, fact);
+        let mut step = self.with_grant(grant, audit_event);
         step.access.before = None;
-        step.facts.extend(left);
-        step.facts.extend(kept);
-        step.facts.extend(theirs);
+        step.audit_events.extend(left);
+        step.audit_events.extend(kept);
+        step.audit_events.extend(theirs);
         step
     }
 
@@ -222,9 +224,9 @@ impl Access {
             last_error: Some(why.to_owned()),
             ..revoking.clone()
         };
-        let mut facts = Vec::new();
+        let mut audit_events = Vec::new();
         if !known || first {
-            facts.push(
+            audit_events.push(
                 AuditEvent::new(EventKind::RevokeFailed).with("why", why).with("failures", i64::from(next.failures)),
             );
         }
@@ -232,15 +234,15 @@ impl Access {
             // one failed revoke is overdue (law 4); if people were told within the last hour, they
             // know
             next.alert_at = after(now, ALERT_AGAIN);
-            facts.push(AuditEvent::new(EventKind::Overdue).with("cause", next.cause.as_str()).with("why", why));
+            audit_events.push(AuditEvent::new(EventKind::Overdue).with("cause", next.cause.as_str()).with("why", why));
         }
-        Step { access: Self { phase: Phase::Approved(Grant::Revoking(next)), ..self.clone() }, facts }
+        Step { access: Self { phase: Phase::Approved(Grant::Revoking(next)), ..self.clone() }, audit_events }
     }
 
     pub(super) fn reappeared(&self, how: &str, now: Time) -> Step {
         let (Some(Grant::Revoked(ended)) | Some(Grant::Failed(ended))) = self.grant() else { return self.unchanged() };
         let Some(membership) = ended.membership.clone() else { return self.unchanged() };
-        let fact = AuditEvent::new(EventKind::Reappeared).with("why", how);
+        let audit_event = AuditEvent::new(EventKind::Reappeared).with("why", how);
         let revoking = Revoking {
             membership,
             cause: Cause::Reappeared,
@@ -254,6 +256,6 @@ impl Access {
             alert_at: after(now, OVERDUE_AFTER),
             last_error: None,
         };
-        self.with_grant(Grant::Revoking(revoking), fact)
+        self.with_grant(Grant::Revoking(revoking), audit_event)
     }
 }

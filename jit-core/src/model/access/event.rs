@@ -170,7 +170,7 @@ pub struct Step {
     pub access: Access,
     /// Audit events of this step. It has none if nothing happened that people have to read, such as
     /// another try or a target that was placed.
-    pub facts: Vec<AuditEvent>,
+    pub audit_events: Vec<AuditEvent>,
 }
 
 /// Result of an event that was refused. Nothing changed, and the log records the refusal.
@@ -179,7 +179,7 @@ pub struct Refused {
     /// Reason for the refusal.
     pub why: Refusal,
     /// Audit events of the refusal.
-    pub facts: Vec<AuditEvent>,
+    pub audit_events: Vec<AuditEvent>,
 }
 
 /// Reason why an event was refused.

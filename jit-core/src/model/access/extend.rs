@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 
 use super::event::{Extend, Refusal, Step};
-use super::handle::Answer;
+use super::handle::Handled;
 use super::{Access, Extension, Phase};
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::{Time, after, to_std};
@@ -13,7 +13,7 @@ use crate::model::grant::{Active, Grant, OVERDUE_AFTER};
 use crate::model::ruling::Ruling;
 
 impl Access {
-    pub(super) fn extend(&self, extend: Extend, now: Time) -> Answer {
+    pub(super) fn extend(&self, extend: Extend, now: Time) -> Handled {
         let tried = "extended";
         let Some(Grant::Active(active)) = self.grant() else { return Err(self.impossible(tried)) };
         if active.window.end() <= now {
@@ -39,7 +39,7 @@ impl Access {
         let escalated = std::collections::BTreeSet::new();
         let extension = Extension { by, longer, reason, lapses_at, escalated, approval };
         let mut step = self.unchanged();
-        step.facts.push(
+        step.audit_events.push(
             AuditEvent::new(EventKind::ExtensionRequested)
                 .with("longer", extension.longer)
                 .with("question", extension.approval.question().to_string())
@@ -70,16 +70,17 @@ impl Access {
                 let ruled = extension.approval.ruled_again(plan, fresh, question);
                 if ruled.question() != extension.approval.question() {
                     let plan = ruled.plan();
-                    let fact = AuditEvent::new(EventKind::RuledAgain)
+                    let audit_event = AuditEvent::new(EventKind::RuledAgain)
                         .with("rule", plan.rule.as_str())
                         .with("policy", plan.policy.as_str());
-                    step.facts.push(fact.with("extension", true).with("question", ruled.question().to_string()));
+                    step.audit_events
+                        .push(audit_event.with("extension", true).with("question", ruled.question().to_string()));
                 }
                 step.extension_stands(ruled, "somebody entitled said no", now);
             }
             Ruling::Denied { reason, .. } => {
                 step.access.extension = None;
-                step.facts.push(AuditEvent::new(EventKind::ExtensionRefused).with("why", reason));
+                step.audit_events.push(AuditEvent::new(EventKind::ExtensionRefused).with("why", reason));
             }
         }
         step
@@ -94,7 +95,9 @@ impl Step {
         let decided = Extension { approval, ..extension };
         match decided.approval.state() {
             ApprovalState::Waiting { .. } => self.access.extension = Some(decided),
-            ApprovalState::Refused => self.facts.push(AuditEvent::new(EventKind::ExtensionRefused).with("why", no)),
+            ApprovalState::Refused => {
+                self.audit_events.push(AuditEvent::new(EventKind::ExtensionRefused).with("why", no))
+            }
             ApprovalState::Satisfied => {
                 if let Some(Grant::Active(active)) = self.access.grant().cloned() {
                     self.lengthen(&active, &decided, now);
@@ -107,7 +110,7 @@ impl Step {
     pub(super) fn lengthen(&mut self, active: &Active, extension: &Extension, now: Time) {
         let window = active.window.longer(extension.longer, extension.approval.plan().limits.max_total);
         let alert_at = after(window.end(), OVERDUE_AFTER);
-        self.facts
+        self.audit_events
             .push(AuditEvent::new(EventKind::Extended).with("longer", extension.longer).with("end", window.end()));
         let active = Active { window, warned: false, alert_at, ..active.clone() };
         self.access.phase = Phase::Approved(Grant::Active(active));

@@ -1,6 +1,6 @@
 //! The single entry point through which an access changes.
 
-use super::decide::Said;
+use super::decide::Contribution;
 use super::event::{Event, Refusal, Refused, Step};
 use super::{Access, Phase, asked_outside};
 use crate::audit_event::{AuditEvent, EventKind, stamp};
@@ -10,7 +10,7 @@ use crate::model::approval::Parties;
 use crate::model::grant::{Active, Cause, Ended, Grant, Granting, Revoking};
 use crate::model::request::Closed;
 
-pub(super) type Answer = Result<Step, Refused>;
+pub(super) type Handled = Result<Step, Refused>;
 
 impl Access {
     /// Handles an event. Every event has an answer in every state. A spurious or repeated event
@@ -19,23 +19,25 @@ impl Access {
     /// # Errors
     /// [`Refused`] if the event is not allowed or not possible. Nothing changed then, and its audit
     /// events belong in the log.
-    pub fn handle(&self, event: Event, now: Time) -> Answer {
+    pub fn handle(&self, event: Event, now: Time) -> Handled {
         let (asked, question) = (self.asks_outside(), self.decidable().question());
         let mut step = self.react(event, now)?;
         // outside systems that are asked now and were not asked this question before
         let turn = step.access.asks_outside();
         let same = step.access.decidable().question() == question;
-        step.facts.extend(turn.iter().filter(|approver| !(same && asked.contains(approver))).map(asked_outside));
+        step.audit_events.extend(turn.iter().filter(|approver| !(same && asked.contains(approver))).map(asked_outside));
         Ok(step)
     }
 
-    fn react(&self, event: Event, now: Time) -> Answer {
+    fn react(&self, event: Event, now: Time) -> Handled {
         match event {
             Event::Tick => Ok(self.tick(now)),
-            Event::Decide(decision) => self.hear(Said::Decision(decision), now),
-            Event::Confirm(confirmation) => self.hear(Said::Confirmation(confirmation), now),
+            Event::Decide(decision) => self.hear(Contribution::Decision(decision), now),
+            Event::Confirm(confirmation) => self.hear(Contribution::Confirmation(confirmation), now),
             // an answer that nobody asked for, or no longer needs, is ignored
-            Event::Answer(answer) => Ok(self.hear(Said::Answer(answer), now).unwrap_or_else(|_| self.unchanged())),
+            Event::Answer(answer) => {
+                Ok(self.hear(Contribution::Answer(answer), now).unwrap_or_else(|_| self.unchanged()))
+            }
             Event::Review { by, snapshot, note } => self.reviewed(&by, &snapshot, note, now),
             Event::RuleAgain { ruling, fresh, question } => Ok(self.rule_again(ruling, &fresh, question, now)),
             Event::RuleExtensionAgain { ruling, fresh, question } => {
@@ -45,7 +47,7 @@ impl Access {
             Event::Placed(realm) => {
                 let realm = if self.is_final() { None } else { Some(realm) };
                 let realm = self.realm.clone().or(realm);
-                Ok(Step { access: Self { realm, ..self.clone() }, facts: Vec::new() })
+                Ok(Step { access: Self { realm, ..self.clone() }, audit_events: Vec::new() })
             }
             Event::BeginGrant(clear) => Ok(self.begin_grant(&clear, now)),
             Event::Standing(how) => Ok(self.standing(&how, now)),
@@ -74,25 +76,26 @@ impl Access {
     }
 
     pub(super) fn unchanged(&self) -> Step {
-        Step { access: self.clone(), facts: Vec::new() }
+        Step { access: self.clone(), audit_events: Vec::new() }
     }
 
     /// Returns a step that changes nothing but adds an audit event.
-    fn tell(&self, fact: AuditEvent) -> Step {
-        Step { facts: vec![fact], ..self.unchanged() }
+    fn tell(&self, audit_event: AuditEvent) -> Step {
+        Step { audit_events: vec![audit_event], ..self.unchanged() }
     }
 
-    pub(super) fn with_grant(&self, grant: Grant, fact: AuditEvent) -> Step {
-        self.with_phase(Phase::Approved(grant), fact)
+    pub(super) fn with_grant(&self, grant: Grant, audit_event: AuditEvent) -> Step {
+        self.with_phase(Phase::Approved(grant), audit_event)
     }
 
-    pub(super) fn with_phase(&self, phase: Phase, fact: AuditEvent) -> Step {
-        Step { access: Self { phase, ..self.clone() }, facts: vec![fact] }
+    pub(super) fn with_phase(&self, phase: Phase, audit_event: AuditEvent) -> Step {
+        Step { access: Self { phase, ..self.clone() }, audit_events: vec![audit_event] }
     }
 
     pub(super) fn refuse(&self, why: Refusal, what: EventKind, tried: &str) -> Refused {
-        let fact = AuditEvent::new(what).with("tried", tried).with("why", why.to_string()).with("state", self.state());
-        Refused { why, facts: vec![fact] }
+        let audit_event =
+            AuditEvent::new(what).with("tried", tried).with("why", why.to_string()).with("state", self.state());
+        Refused { why, audit_events: vec![audit_event] }
     }
 
     /// Returns the refusal of an action that is impossible in this state.
@@ -100,7 +103,7 @@ impl Access {
         self.refuse(Refusal::State { state: self.state(), what }, EventKind::CommandRefused, what)
     }
 
-    fn cancel(&self, by: &Principal, why: &str, now: Time) -> Answer {
+    fn cancel(&self, by: &Principal, why: &str, now: Time) -> Handled {
         let Parties { requester, grantee } = &self.request.parties;
         match &self.phase {
             Phase::Pending(_) => {
@@ -115,11 +118,11 @@ impl Access {
 
     /// Ends the request or the grant for any cause but [`Cause::Reappeared`]: what reappears has
     /// ended before, and has an event of its own.
-    pub(super) fn end(&self, cause: Cause, by: Option<&Principal>, why: Option<String>, now: Time) -> Answer {
+    pub(super) fn end(&self, cause: Cause, by: Option<&Principal>, why: Option<String>, now: Time) -> Handled {
         if cause == Cause::Reappeared {
             return Ok(self.unchanged());
         }
-        let fact = |what| {
+        let audit_event = |what| {
             AuditEvent::new(what)
                 .with("cause", cause.as_str())
                 .maybe("why", why.as_deref())
@@ -130,13 +133,13 @@ impl Access {
             Phase::Pending(_) => {
                 let closed = Closed { at: now, why: words, by: by.cloned() };
                 Ok(match cause {
-                    Cause::NoLongerAllowed => self.with_phase(Phase::Denied(closed), fact(EventKind::Denied)),
-                    _ => self.with_phase(Phase::Cancelled(closed), fact(EventKind::Cancelled)),
+                    Cause::NoLongerAllowed => self.with_phase(Phase::Denied(closed), audit_event(EventKind::Denied)),
+                    _ => self.with_phase(Phase::Cancelled(closed), audit_event(EventKind::Cancelled)),
                 })
             }
             Phase::Approved(Grant::Scheduled(_)) => {
                 let ended = Ended { at: now, cause, why: why.clone(), membership: None, window: None, evidence: None };
-                Ok(self.with_grant(Grant::Withdrawn(ended), fact(EventKind::Withdrawn)))
+                Ok(self.with_grant(Grant::Withdrawn(ended), audit_event(EventKind::Withdrawn)))
             }
             Phase::Approved(Grant::Granting(granting)) => {
                 let revoking = Revoking {
@@ -152,7 +155,7 @@ impl Access {
                     alert_at: crate::clock::after(now, crate::model::grant::OVERDUE_AFTER),
                     last_error: None,
                 };
-                Ok(self.with_grant(Grant::Revoking(revoking), fact(EventKind::Revoking)).closing_extension())
+                Ok(self.with_grant(Grant::Revoking(revoking), audit_event(EventKind::Revoking)).closing_extension())
             }
             Phase::Approved(Grant::Active(active)) => {
                 let revoking = Revoking {
@@ -174,7 +177,7 @@ impl Access {
                     },
                     last_error: None,
                 };
-                Ok(self.with_grant(Grant::Revoking(revoking), fact(EventKind::Revoking)).closing_extension())
+                Ok(self.with_grant(Grant::Revoking(revoking), audit_event(EventKind::Revoking)).closing_extension())
             }
             // it is ending already: another cause changes nothing
             Phase::Approved(Grant::Revoking(_)) => Ok(self.unchanged()),
@@ -189,7 +192,8 @@ impl Access {
         let Some(was) = self.realm.clone().filter(|was| *was != realm && !self.is_final()) else {
             return self.unchanged();
         };
-        let fact = AuditEvent::new(EventKind::TargetConfirmed).with("was", was.as_str()).with("realm", realm.as_str());
+        let audit_event =
+            AuditEvent::new(EventKind::TargetConfirmed).with("was", was.as_str()).with("realm", realm.as_str());
         let mut access = Self { realm: Some(realm), ..self.clone() };
         if let Phase::Approved(
             Grant::Granting(Granting { membership, .. })
@@ -199,11 +203,11 @@ impl Access {
         {
             (membership.account_id, membership.role_id) = (None, None);
         }
-        Step { access, facts: vec![fact] }
+        Step { access, audit_events: vec![audit_event] }
     }
 
-    fn retire(&self, by: &Principal, now: Time) -> Answer {
-        let fact = AuditEvent::new(EventKind::Retired).with("verified", false).with("by", by.as_str());
+    fn retire(&self, by: &Principal, now: Time) -> Handled {
+        let audit_event = AuditEvent::new(EventKind::Retired).with("verified", false).with("by", by.as_str());
         match &self.phase {
             Phase::Approved(grant) if grant.is_live() => {
                 let ended = Ended {
@@ -214,7 +218,7 @@ impl Access {
                     window: self.window().cloned(),
                     evidence: None,
                 };
-                let mut step = self.with_grant(Grant::Retired(ended), fact).closing_extension();
+                let mut step = self.with_grant(Grant::Retired(ended), audit_event).closing_extension();
                 if matches!(grant, Grant::Granting(_)) {
                     // the role may be held: an emergency with an unknown end is reviewed like any
                     // other
@@ -232,7 +236,7 @@ impl Step {
     /// Closes the pending extension, because its grant is ending.
     fn closing_extension(mut self) -> Self {
         if self.access.extension.take().is_some() {
-            self.facts.push(
+            self.audit_events.push(
                 AuditEvent::new(EventKind::ExtensionRefused).with("why", "the access ended before it was decided"),
             );
         }

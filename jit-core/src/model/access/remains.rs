@@ -24,7 +24,7 @@ pub struct Ending {
     /// Access that is ending.
     pub access: Access,
     /// Audit event of the ending.
-    pub fact: AuditEvent,
+    pub audit_event: AuditEvent,
 }
 
 /// Parts of a record that are needed to revoke its role, each as far as it is readable.
@@ -78,8 +78,8 @@ impl Remains {
         let approval = Approval::new(self.id, self.request.parties.clone(), plan, now);
         let phase = Phase::Approved(Grant::Revoking(revoking));
         let access = Access::begun(self.id, self.tenant, self.realm, self.request, approval, phase);
-        let fact = AuditEvent::new(EventKind::Revoking).with("cause", Cause::Damaged.as_str()).with("why", why);
-        Some(Ending { access, fact })
+        let audit_event = AuditEvent::new(EventKind::Revoking).with("cause", Cause::Damaged.as_str()).with("why", why);
+        Some(Ending { access, audit_event })
     }
 }
 

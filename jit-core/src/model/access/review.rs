@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Access;
 use super::event::{Refusal, Step};
-use super::handle::Answer;
+use super::handle::Handled;
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::{Time, after};
 use crate::id::Principal;
@@ -97,12 +97,12 @@ impl Access {
             review.told = true;
             let due = review.due;
             let human = step.access.owes().map(|human| human.as_str().to_owned());
-            step.facts.push(AuditEvent::new(EventKind::ReviewOverdue).with("due", due).maybe("owed_by", human));
+            step.audit_events.push(AuditEvent::new(EventKind::ReviewOverdue).with("due", due).maybe("owed_by", human));
         }
         step
     }
 
-    pub(super) fn reviewed(&self, by: &Principal, snapshot: &Snapshot, note: String, now: Time) -> Answer {
+    pub(super) fn reviewed(&self, by: &Principal, snapshot: &Snapshot, note: String, now: Time) -> Handled {
         let refuse = |why| Err(self.refuse(why, EventKind::DecisionRefused, "review"));
         let owed = self.review.as_ref().filter(|review| review.given.is_none());
         let (Some(owed), Some(break_glass)) = (owed, &self.approval.plan().break_glass) else {
@@ -118,14 +118,14 @@ impl Access {
         if !break_glass.review_by.names(by, snapshot) {
             return refuse(Refusal::Decision(DecisionRefused::NotEntitled));
         }
-        let fact = AuditEvent::new(EventKind::Reviewed)
+        let audit_event = AuditEvent::new(EventKind::Reviewed)
             .with("human", snapshot.human.as_str())
             .with("note", note.as_str())
             .with("overdue", owed.is_overdue(now));
         let given = ReviewGiven { by: by.clone(), at: now, note };
         let mut step = self.unchanged();
         step.access.review = Some(OwedReview { given: Some(given), ..owed.clone() });
-        step.facts.push(fact);
+        step.audit_events.push(audit_event);
         Ok(step)
     }
 }

@@ -23,14 +23,14 @@ impl Access {
         let plan = match ruling {
             Ruling::Planned(plan) => plan,
             Ruling::Denied { rule, reason, policy } => {
-                let fact = AuditEvent::new(EventKind::Denied)
+                let audit_event = AuditEvent::new(EventKind::Denied)
                     .with("why", reason.as_str())
                     .with("policy", policy)
                     .maybe("rule", rule.map(|rule| rule.as_str().to_owned()));
-                return self.with_phase(Phase::Denied(Closed { at: now, why: reason, by: None }), fact);
+                return self.with_phase(Phase::Denied(Closed { at: now, why: reason, by: None }), audit_event);
             }
         };
-        let fact = AuditEvent::new(EventKind::RuledAgain)
+        let audit_event = AuditEvent::new(EventKind::RuledAgain)
             .with("rule", plan.rule.as_str())
             .with("policy", plan.policy.as_str());
         let ruled = self.approval.ruled_again(plan, fresh, question);
@@ -62,8 +62,8 @@ impl Access {
             }
         }
         let moved = access.state() != self.state() || !access.approval.plan().same_terms(self.approval.plan());
-        let facts = if moved { vec![fact.with("state", access.state())] } else { Vec::new() };
-        Step { access, facts }
+        let audit_events = if moved { vec![audit_event.with("state", access.state())] } else { Vec::new() };
+        Step { access, audit_events }
     }
 
     /// Ends a live access that policy no longer allows. The decisions of people stay valid.

@@ -15,14 +15,15 @@ impl Access {
         let lapsed = |extension: &Extension| extension.lapses_at <= now;
         if step.access.extension.as_ref().is_some_and(lapsed) {
             step.access.extension = None;
-            step.facts.push(AuditEvent::new(EventKind::ExtensionRefused).with("why", "nobody decided in time"));
+            step.audit_events.push(AuditEvent::new(EventKind::ExtensionRefused).with("why", "nobody decided in time"));
         }
         if let Some(extension) = &mut step.access.extension
             && let Some((stage, at)) = escalation(&extension.approval, &extension.escalated)
             && at <= now
         {
             extension.escalated.insert(stage);
-            step.facts.extend(tell_escalation(&extension.approval).map(|fact| fact.with("extension", true)));
+            step.audit_events
+                .extend(tell_escalation(&extension.approval).map(|audit_event| audit_event.with("extension", true)));
         }
         Self::tick_review(step, now)
     }
@@ -44,14 +45,14 @@ impl Access {
             }
             Phase::Approved(Grant::Active(active)) => self.tick_active(active, now),
             Phase::Approved(Grant::Revoking(revoking)) if revoking.alert_at <= now => {
-                let fact = AuditEvent::new(EventKind::Overdue)
+                let audit_event = AuditEvent::new(EventKind::Overdue)
                     .with("cause", revoking.cause.as_str())
                     .with("since", revoking.since)
                     .with("failures", i64::from(revoking.failures))
                     .maybe("why", revoking.last_error.as_deref());
                 let mut revoking = revoking.clone();
                 revoking.alert_at = after(now, ALERT_AGAIN);
-                self.with_grant(Grant::Revoking(revoking), fact)
+                self.with_grant(Grant::Revoking(revoking), audit_event)
             }
             _ => self.unchanged(),
         }
@@ -59,10 +60,10 @@ impl Access {
 
     fn tick_pending(&self, pending: &Pending, now: Time) -> Step {
         let mut next = pending.clone();
-        let mut facts = Vec::new();
+        let mut audit_events = Vec::new();
         if pending.remind_at.is_some_and(|at| at <= now) {
             next.remind_at = None;
-            facts.push(
+            audit_events.push(
                 AuditEvent::new(EventKind::Reminder)
                     .with("awaits", self.pending_on())
                     .with("lapses_at", pending.lapses_at),
@@ -70,25 +71,25 @@ impl Access {
         }
         if let Some((stage, _)) = escalation(&self.approval, &pending.escalated).filter(|(_, at)| *at <= now) {
             next.escalated.insert(stage);
-            facts.extend(tell_escalation(&self.approval));
+            audit_events.extend(tell_escalation(&self.approval));
         }
-        Step { access: Self { phase: Phase::Pending(next), ..self.clone() }, facts }
+        Step { access: Self { phase: Phase::Pending(next), ..self.clone() }, audit_events }
     }
 
     fn tick_active(&self, active: &Active, now: Time) -> Step {
         let mut next = active.clone();
-        let mut facts = Vec::new();
+        let mut audit_events = Vec::new();
         if !active.warned && crate::model::grant::warn_at(&active.window) <= now {
             next.warned = true;
             if now < active.window.end() {
-                facts.push(AuditEvent::new(EventKind::EndingSoon).with("end", active.window.end()));
+                audit_events.push(AuditEvent::new(EventKind::EndingSoon).with("end", active.window.end()));
             }
         }
         if active.alert_at <= now {
             next.alert_at = after(now, ALERT_AGAIN);
-            facts.push(AuditEvent::new(EventKind::Overdue).with("end", active.window.end()));
+            audit_events.push(AuditEvent::new(EventKind::Overdue).with("end", active.window.end()));
         }
-        Step { access: Self { phase: Phase::Approved(Grant::Active(next)), ..self.clone() }, facts }
+        Step { access: Self { phase: Phase::Approved(Grant::Active(next)), ..self.clone() }, audit_events }
     }
 }
 
@@ -96,6 +97,6 @@ impl Access {
 fn tell_escalation(approval: &Approval) -> Option<AuditEvent> {
     let (stage, _, escalate) = approval.escalates()?;
     let stage = i64::try_from(stage).unwrap_or_default().saturating_add(1);
-    let fact = AuditEvent::new(EventKind::Escalated).with("to", escalate.to.as_str()).with("stage", stage);
-    Some(fact.with("awaits", approval.pending_on()))
+    let audit_event = AuditEvent::new(EventKind::Escalated).with("to", escalate.to.as_str()).with("stage", stage);
+    Some(audit_event.with("awaits", approval.pending_on()))
 }

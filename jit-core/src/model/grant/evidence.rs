@@ -63,12 +63,13 @@ pub type StillHeldBy = AccessId;
 impl EndEvidence {
     /// Adds the evidence to the audit event of the end.
     #[must_use]
-    pub fn tell(&self, fact: AuditEvent) -> AuditEvent {
+    pub fn tell(&self, audit_event: AuditEvent) -> AuditEvent {
         let list = |texts: &[String]| {
             (!texts.is_empty()).then(|| Detail::List(texts.iter().map(|text| text.as_str().into()).collect()))
         };
         let held: Vec<String> = self.still_held_by.iter().map(ToString::to_string).collect();
-        fact.with("verified", true)
+        audit_event
+            .with("verified", true)
             .with("server_time", stamp(self.server_time))
             .maybe("realm", self.realm.as_ref().map(RealmId::as_str))
             .with("incarnation", self.incarnation.as_str())

@@ -21,12 +21,12 @@ pub(super) enum Side {
 
 /// Request for Cedar.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct CedarRequest {
     pub(super) request: Request,
     pub(super) entities: Entities,
 }
 
-impl Asked {
+impl CedarRequest {
     /// Makes the question: may that person ask for that role?
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use cedar_policy::PolicySet;
 
 use super::CedarPolicy;
-use super::ask::{Asked, Side};
+use super::ask::{CedarRequest, Side};
 use super::judge::satisfied;
 use super::rule::Rule;
 use super::scope::could_be_about;
@@ -40,7 +40,7 @@ fn said(policy: &CedarPolicy, rule: &Rule, question: &Question<'_>, ruling: &Res
     }
     let alone = |side| {
         let set = PolicySet::from_policies([rule.policy.clone()]).unwrap_or_default();
-        let answer = satisfied(&Asked::of(question, side, &policy.names), &set, &policy.authorizer);
+        let answer = satisfied(&CedarRequest::of(question, side, &policy.names), &set, &policy.authorizer);
         answer.map(|permits| !permits.is_empty())
     };
     let for_another = question.grantee.principal != question.requester.principal && !rule.speaks_of_grantee;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cedar_policy::{AuthorizationError, Authorizer, Decision, PolicyId, PolicySet};
 
-use super::ask::{Asked, Side};
+use super::ask::{CedarRequest, Side};
 use super::names::Names;
 use super::rule::Rule;
 use super::scope::{could_be_about, scoped_role};
@@ -74,9 +74,9 @@ impl Slice {
         authorizer: &Authorizer,
         names: &Names,
     ) -> Result<BTreeSet<String>, No> {
-        let mut permits = satisfied(&Asked::of(question, Side::Requester, names), &self.asked, authorizer)?;
+        let mut permits = satisfied(&CedarRequest::of(question, Side::Requester, names), &self.asked, authorizer)?;
         if question.grantee.principal != question.requester.principal {
-            let got = satisfied(&Asked::of(question, Side::Grantee, names), &self.got, authorizer)?;
+            let got = satisfied(&CedarRequest::of(question, Side::Grantee, names), &self.got, authorizer)?;
             permits.retain(|id| got.contains(id) || self.got.policy(&PolicyId::new(id)).is_none());
         }
         Ok(permits)
@@ -85,7 +85,7 @@ impl Slice {
 
 /// Returns the permits that are satisfied, if no policy failed and none forbids.
 pub(super) fn satisfied(
-    asked: &Result<Asked, String>,
+    asked: &Result<CedarRequest, String>,
     policies: &PolicySet,
     authorizer: &Authorizer,
 ) -> Result<BTreeSet<String>, No> {

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use cedar_policy::{Authorizer, PolicySet};
 use sha2::{Digest, Sha256};
 
-use self::ask::Asked;
+use self::ask::CedarRequest;
 use self::judge::{No, Slice, satisfied, slices};
 use self::names::Names;
 use self::read::Reader;
@@ -254,7 +254,7 @@ impl Policy for CedarPolicy {
         if target.is_some_and(|target| target.as_str().contains('/')) {
             return false;
         }
-        let asked = Asked::may(action, who, target, &self.names);
+        let asked = CedarRequest::may(action, who, target, &self.names);
         satisfied(&asked, &self.others, &self.authorizer).is_ok_and(|permits| !permits.is_empty())
     }
 

@@ -25,13 +25,13 @@ const GROUP: usize = 256;
 /// committed.
 const KEEP_MARK_EVERY: Duration = Duration::from_secs(10);
 
-type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
+type Responder<T> = oneshot::Sender<Result<T, StoreError>>;
 
 enum Job {
-    Commit(Change, Answer<Committed>),
-    Claim(ClaimRequest, Answer<Vec<Claimed>>),
-    Unclaim(Vec<Claim>, Answer<()>),
-    AcceptClock(Answer<()>),
+    Commit(Change, Responder<Committed>),
+    Claim(ClaimRequest, Responder<Vec<Claimed>>),
+    Unclaim(Vec<Claim>, Responder<()>),
+    AcceptClock(Responder<()>),
 }
 
 pub(super) struct Writer {
@@ -69,7 +69,7 @@ impl Writer {
 
     async fn ask<T>(
         &self,
-        job: impl FnOnce(Answer<T>) -> Job,
+        job: impl FnOnce(Responder<T>) -> Job,
     ) -> Result<Result<Result<T, StoreError>, oneshot::error::RecvError>, StoreError> {
         let (answer, answered) = oneshot::channel();
         let sent = self.jobs.as_ref().is_some_and(|jobs| jobs.send(job(answer)).is_ok());
@@ -114,8 +114,8 @@ enum Durable {
 
 /// A job on claims.
 enum Claiming {
-    Claim(ClaimRequest, Answer<Vec<Claimed>>),
-    Unclaim(Vec<Claim>, Answer<()>),
+    Claim(ClaimRequest, Responder<Vec<Claimed>>),
+    Unclaim(Vec<Claim>, Responder<()>),
 }
 
 /// Reason why a transaction came to nothing.
@@ -169,7 +169,7 @@ impl Desk {
         }
     }
 
-    fn commits(&mut self, jobs: Vec<(Change, Answer<Committed>)>) {
+    fn commits(&mut self, jobs: Vec<(Change, Responder<Committed>)>) {
         let place = self.shared.place.clone();
         let done = self.transaction(Durable::Synced, |conn, meta, at| {
             let mut answers = Vec::with_capacity(jobs.len());

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use jit_core::approver::{Approver, ApproverError, Callback, Reply, Review, Said};
+use jit_core::approver::{Approver, ApproverError, Callback, Explanation, Reply, Review};
 use jit_core::audit_event::EventKind;
 use jit_core::engine::{AccessRequest, AccessView, Filter, Jit, JitError};
 use jit_core::id::Principal;
@@ -46,7 +46,7 @@ async fn a_ticket_is_looked_at_when_asked_and_again_right_before_the_grant() {
     let later = scene.jit.request(&actor("dave"), ask("reader").ticket("OPS-13").starting(start)).await.unwrap();
     scene.jit.run_due().await.unwrap();
     assert_eq!((scene.view(&later).await.state, scene.tracker.times()), (AccessState::Scheduled, 2));
-    scene.tracker.says(Ok(Reply::Deny(Said::new("it was closed"))));
+    scene.tracker.says(Ok(Reply::Deny(Explanation::new("it was closed"))));
     scene.later(Duration::from_secs(2 * 3_600)).await;
     let denied = scene.view(&later).await;
     assert_eq!((denied.state, scene.tracker.times()), (AccessState::Denied, 3));
@@ -450,7 +450,7 @@ impl Approver for Meddling {
         }
         match review.extension && review.duration != short {
             true => Ok(Reply::Wait(review.until)),
-            false => Ok(Reply::Approve(Said::default())),
+            false => Ok(Reply::Approve(Explanation::default())),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::TimeDelta;
-use jit_core::approver::{Approver, ApproverError, Callback, CallbackRefused, Reply, Review, Said};
+use jit_core::approver::{Approver, ApproverError, Callback, CallbackRefused, Explanation, Reply, Review};
 use jit_core::audit_event::EventKind;
 use jit_core::clock::{Clock, SystemEntropy, Time};
 use jit_core::engine::{AccessRequest, AccessView, Jit};
@@ -99,7 +99,7 @@ impl Tracker {
 }
 
 pub(super) fn yes() -> Result<Reply, String> {
-    Ok(Reply::Approve(Said::new("it is open").detail("status", "open")))
+    Ok(Reply::Approve(Explanation::new("it is open").detail("status", "open")))
 }
 
 #[derive(Debug, Clone)]

@@ -155,29 +155,29 @@ fn tell_one(out: Output, happened: Result<EngineEvent, MissedEvents>) -> Result<
 }
 
 fn say(out: Output, happened: &EngineEvent) -> Result<(), Failure> {
-    let EngineEvent { tenant, fact, at, access, .. } = happened;
-    let details = serde_json::to_value(&fact.details).unwrap_or(Value::Null);
+    let EngineEvent { tenant, audit_event, at, access, .. } = happened;
+    let details = serde_json::to_value(&audit_event.details).unwrap_or(Value::Null);
     let answer = json!({
-        "what": fact.what.as_str(), "tenant": tenant, "at": stamped(*at), "details": details, "access": access,
+        "what": audit_event.what.as_str(), "tenant": tenant, "at": stamped(*at), "details": details, "access": access,
     });
     out.result(&answer, || {
         let about = access.as_ref().map_or_else(String::new, |view| {
             format!(": {} on {} for {} ({})", view.role, view.target, view.principal, view.id)
         });
-        let until = access.as_ref().and_then(|view| view.expires_at).filter(|_| fact.what == EventKind::Active);
+        let until = access.as_ref().and_then(|view| view.expires_at).filter(|_| audit_event.what == EventKind::Active);
         let until = until.map_or_else(String::new, |end| format!(", until {}", shown(end)));
-        escaped(&format!("{}  {}{about}{until}{}", shown(*at), words(fact), why(fact))).into_owned()
+        escaped(&format!("{}  {}{about}{until}{}", shown(*at), words(audit_event), why(audit_event))).into_owned()
     })
 }
 
 /// Describes an audit event in the words of somebody who watches the pump.
-fn words(fact: &AuditEvent) -> &'static str {
-    match fact.what {
+fn words(audit_event: &AuditEvent) -> &'static str {
+    match audit_event.what {
         EventKind::Granting => "granting",
         EventKind::Active => "usable",
         EventKind::EndingSoon => "ends soon",
         EventKind::Revoking => "ending",
-        EventKind::Revoked if fact.details.contains_key("residual") => {
+        EventKind::Revoked if audit_event.details.contains_key("residual") => {
             "our grant is revoked and verified, and the role is STILL HELD"
         }
         EventKind::Revoked => "revoked and verified",
@@ -191,21 +191,21 @@ fn words(fact: &AuditEvent) -> &'static str {
     }
 }
 
-fn why(fact: &AuditEvent) -> String {
+fn why(audit_event: &AuditEvent) -> String {
     let mut text = String::new();
     for name in ["target", "why", "cause", "fired_at"] {
-        if let Some(detail) = fact.text(name) {
+        if let Some(detail) = audit_event.text(name) {
             text.push_str(&format!(", {name} {detail}"));
         }
     }
     for (name, words) in [("residual", "still held"), ("still_held_by", "still held by"), ("left_behind", "leftovers")]
     {
-        let told = listed(fact, name);
+        let told = listed(audit_event, name);
         if !told.is_empty() {
             text.push_str(&format!(", {words}: {}", told.join("; ")));
         }
     }
-    if fact.details.contains_key("gone_before") {
+    if audit_event.details.contains_key("gone_before") {
         text.push_str(
             ", it was gone before this end: the dead man's switch took it (see the next line), or somebody else did",
         );
@@ -214,8 +214,8 @@ fn why(fact: &AuditEvent) -> String {
 }
 
 /// Returns the texts of a detail that is a list.
-fn listed<'f>(fact: &'f AuditEvent, name: &str) -> Vec<&'f str> {
-    let Some(Detail::List(list)) = fact.details.get(name) else { return Vec::new() };
+fn listed<'f>(audit_event: &'f AuditEvent, name: &str) -> Vec<&'f str> {
+    let Some(Detail::List(list)) = audit_event.details.get(name) else { return Vec::new() };
     let text = |detail: &'f Detail| match detail {
         Detail::Text(text) => Some(text.as_str()),
         _ => None,

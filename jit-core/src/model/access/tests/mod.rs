@@ -40,5 +40,5 @@ fn law_04_only_what_had_ended_reappears() {
     let scheduled = model::access(1, 0, 0);
     let step = scheduled.handle(Event::End { cause: Cause::Reappeared, by: None, why: None }, model::at(2)).unwrap();
     assert_eq!(step.access, scheduled);
-    assert!(step.facts.is_empty());
+    assert!(step.audit_events.is_empty());
 }

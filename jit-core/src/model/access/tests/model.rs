@@ -805,7 +805,7 @@ impl World {
         if !belongs {
             let step = access.handle(event, self.now).unwrap();
             assert_eq!(step.access, *access, "a spurious event changed something");
-            assert!(step.facts.is_empty(), "a spurious event has facts: {:?}", step.facts);
+            assert!(step.audit_events.is_empty(), "a spurious event has audit_events: {:?}", step.audit_events);
         }
     }
 
@@ -815,7 +815,7 @@ impl World {
         let step = match before.handle(event.clone(), self.now) {
             Ok(step) => step,
             Err(refused) => {
-                assert!(!refused.facts.is_empty() && !refused.why.to_string().is_empty());
+                assert!(!refused.audit_events.is_empty() && !refused.why.to_string().is_empty());
                 return false;
             }
         };
@@ -826,9 +826,9 @@ impl World {
         let loaded = Access::from_bytes(&bytes, self.now).unwrap_or_else(|damaged| panic!("{damaged}: {after_it:?}"));
         assert_eq!(loaded, *after_it);
 
-        for fact in &step.facts {
+        for audit_event in &step.audit_events {
             let trail = &mut self.trails[i];
-            match fact.what {
+            match audit_event.what {
                 EventKind::Extended => {
                     let grown = span(before.window().unwrap().end(), after_it.window().unwrap().end());
                     trail.extended = trail.extended.checked_add(&grown).unwrap();
@@ -977,6 +977,6 @@ fn check_again(access: &Access, event: &Event, now: Time) {
     }
     if let Ok(step) = access.handle(event.clone(), now) {
         assert_eq!(step.access, *access, "a repeated event changed something: {event:?}");
-        assert!(step.facts.is_empty(), "a repeated event has facts: {event:?} {:?}", step.facts);
+        assert!(step.audit_events.is_empty(), "a repeated event has audit_events: {event:?} {:?}", step.audit_events);
     }
 }

@@ -99,7 +99,7 @@ fn law_01_an_altered_approval_does_not_load_and_its_role_can_only_go() {
 /// verification.
 fn only_ends(access: &Access, damaged: DamagedAccess, what: &str) {
     let ending = damaged.ending.unwrap_or_else(|| panic!("{what}: a role that may be held would be forgotten"));
-    assert_eq!(ending.fact.text("cause"), Some(Cause::Damaged.as_str()));
+    assert_eq!(ending.audit_event.text("cause"), Some(Cause::Damaged.as_str()));
     let ending = ending.access;
     assert_eq!((ending.id(), ending.state().as_str()), (access.id(), "revoking"), "{what}");
     let unsettled = access.state() == "granting";
@@ -279,7 +279,8 @@ fn law_02_an_extension_that_lapsed_with_the_window_does_not_lengthen_it() {
 #[test]
 fn law_04_overdue_counts_from_the_end_of_the_window_and_is_told_once_an_hour() {
     let end = active().window().unwrap().end();
-    let told = |step: &Step| step.facts.iter().filter(|fact| fact.what == EventKind::Overdue).count();
+    let told =
+        |step: &Step| step.audit_events.iter().filter(|audit_event| audit_event.what == EventKind::Overdue).count();
     let late = after(end, TimeDelta::seconds(6));
     let step = active().handle(Event::Tick, late).unwrap();
     assert_eq!(told(&step), 1);
@@ -291,7 +292,7 @@ fn law_04_overdue_counts_from_the_end_of_the_window_and_is_told_once_an_hour() {
         let failed = Event::EndFailed { why: "no answer".to_owned(), retry_at: after(late, TimeDelta::seconds(5)) };
         let failed = revoking.handle(failed, late).unwrap();
         assert_eq!(told(&failed), 0);
-        assert!(failed.facts.iter().any(|fact| fact.what == EventKind::RevokeFailed));
+        assert!(failed.audit_events.iter().any(|audit_event| audit_event.what == EventKind::RevokeFailed));
         let hour = after(late, TimeDelta::hours(1));
         assert_eq!(told(&failed.access.handle(Event::Tick, hour).unwrap()), 1);
     }

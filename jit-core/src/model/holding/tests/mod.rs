@@ -417,7 +417,7 @@ fn law_05_a_role_that_was_gone_before_its_end_is_told_apart() {
         let closing = closings(&[access], at(11)).remove(0);
         let verified = verify(&closing, &RevokeReport { was_held, ..report(seen(&[])) }).unwrap().remove(0);
         let step = access.handle(Event::Ended(verified), at(12)).unwrap();
-        step.facts[0].details.contains_key("gone_before")
+        step.audit_events[0].details.contains_key("gone_before")
     };
     assert!(end(&access, Some(false)));
     assert!(!end(&access, Some(true)));

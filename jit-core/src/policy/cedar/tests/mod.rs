@@ -402,14 +402,14 @@ fn what_is_asked_conforms_to_the_schema() {
     let question = Ask { grantee: "bob", ..ask("alice") };
     let names = &policy.names;
     let asked = question
-        .with(policy.people(), &policy.groups(), |question| Asked::of(question, ask::Side::Requester, names))
+        .with(policy.people(), &policy.groups(), |question| CedarRequest::of(question, ask::Side::Requester, names))
         .unwrap();
     let frank = policy.people().look_up(&Principal::new("frank").unwrap(), &policy.groups());
     let mut all = vec![asked];
     for target in [None, Some(TargetName::new("x").unwrap())] {
-        all.extend(Action::ALL.map(|action| Asked::may(action, &frank, target.as_ref(), names).unwrap()));
+        all.extend(Action::ALL.map(|action| CedarRequest::may(action, &frank, target.as_ref(), names).unwrap()));
     }
-    for Asked { request, entities } in all {
+    for CedarRequest { request, entities } in all {
         let (principal, action, resource) = (request.principal(), request.action(), request.resource());
         let context = request.context().unwrap().clone();
         let parts = (principal.unwrap().clone(), action.unwrap().clone(), resource.unwrap().clone());

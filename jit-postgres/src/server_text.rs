@@ -10,9 +10,9 @@ use tokio_postgres::types::{FromSql, Type};
 
 /// Text from the server. Bytes that are not UTF-8 are escaped: `m\xfcller`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Said(pub(crate) String);
+pub(crate) struct ServerText(pub(crate) String);
 
-impl Said {
+impl ServerText {
     /// Reads the bytes as text.
     pub(crate) fn of(bytes: &[u8]) -> Self {
         let mut text = String::with_capacity(bytes.len());
@@ -24,7 +24,7 @@ impl Said {
     }
 }
 
-impl<'a> FromSql<'a> for Said {
+impl<'a> FromSql<'a> for ServerText {
     fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
         Ok(Self::of(raw))
     }
@@ -34,8 +34,8 @@ impl<'a> FromSql<'a> for Said {
     }
 }
 
-impl From<Said> for String {
-    fn from(said: Said) -> Self {
+impl From<ServerText> for String {
+    fn from(said: ServerText) -> Self {
         said.0
     }
 }
@@ -46,9 +46,9 @@ mod tests {
 
     #[test]
     fn a_name_in_another_encoding_is_escaped_and_any_other_is_itself() {
-        assert_eq!(Said::of("müller".as_bytes()).0, "müller");
-        assert_eq!(Said::of(b"m\xfcller").0, "m\\xfcller");
-        assert_eq!(Said::of(b"\xff\xfe").0, "\\xff\\xfe");
-        assert_eq!(Said::of(b"").0, "");
+        assert_eq!(ServerText::of("müller".as_bytes()).0, "müller");
+        assert_eq!(ServerText::of(b"m\xfcller").0, "m\\xfcller");
+        assert_eq!(ServerText::of(b"\xff\xfe").0, "\\xff\\xfe");
+        assert_eq!(ServerText::of(b"").0, "");
     }
 }
