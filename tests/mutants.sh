@@ -35,6 +35,8 @@ trap 'rm -rf "$copy"' EXIT
 tar --exclude=./target --exclude=./.git -cf - . | tar -xf - -C "$copy"
 cd "$copy"
 export CARGO_TARGET_DIR=$copy/target
+# each patch is built for a few histories only
+export CARGO_INCREMENTAL=1 CARGO_PROFILE_RELEASE_OPT_LEVEL=1
 passed=0
 for name in "${names[@]}"; do
     git apply "$root/tests/mutants/$name.patch"

@@ -312,7 +312,7 @@ impl FromStr for QuestionId {
         let invalid = || InvalidId {
             what: "question",
             given: text.chars().take(64).flat_map(char::escape_debug).collect(),
-            why: "it is not twelve hexadecimal digits, as `jit show` and notices have them",
+            why: "it is not twelve hexadecimal digits, as an access and its notices show them",
         };
         if text.len() != 12 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(invalid());

@@ -57,11 +57,13 @@ fn of_the_broker(server: &Server, azure: bool, row: &Row, findings: &mut Vec<Che
     let (login, user) = (quoted(&server.broker_login), quoted(&row.text("broker_user")?));
     let name = &server.broker_login;
     if row.yes("sysadmin")? {
+        // `sa` cannot leave it
+        let statement = (name != "sa").then(|| format!("USE master; ALTER SERVER ROLE [sysadmin] DROP MEMBER {login}"));
         findings.push(finding(
             Severity::Refusal,
             ("superuser", None),
             format!("the broker `{name}` is in sysadmin: it could grant anything to anybody"),
-            Some(login_of_its_own(name, &format!("USE master; ALTER SERVER ROLE [sysadmin] DROP MEMBER {login}"))),
+            Some(login_of_its_own(name, statement.as_deref())),
         ));
     } else if server.scope.is_database() && row.yes("db_owner")? {
         findings.push(finding(

@@ -79,6 +79,11 @@ impl MsSqlConfig {
         Ok(Self { host, port, user, database, settings: Settings::new(password) })
     }
 
+    /// Returns the address of the server, for people to read.
+    pub(crate) fn address(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
     /// Returns the check's finding about how the server is verified.
     pub(crate) fn tls_check(&self) -> Option<Check> {
         self.settings.tls.checked()

@@ -102,7 +102,8 @@ impl Connector {
     pub(crate) async fn connect(&self) -> Result<Connection, DatabaseError> {
         // Boxed: a future of this size, in one call after the other, is too much for the stack of a
         // thread.
-        self.password.connect(self.config.settings.connect_limit, Box::pin(self.broker())).await
+        let limit = self.config.settings.connect_limit;
+        self.password.connect(limit, &self.config.address(), Box::pin(self.broker())).await
     }
 
     async fn broker(&self) -> Result<Connection, DatabaseError> {

@@ -106,6 +106,14 @@ impl MySqlConfig {
         matches!(self.place, Place::Socket(_))
     }
 
+    /// Returns the address of the server, for people to read.
+    pub(crate) fn address(&self) -> String {
+        match &self.place {
+            Place::Host { host, port } => format!("{host}:{port}"),
+            Place::Socket(path) => path.clone(),
+        }
+    }
+
     /// Returns a check's finding on how the server is verified. Returns nothing for a Unix socket,
     /// where nobody in between can read.
     pub(crate) fn tls_check(&self) -> Option<Check> {

@@ -80,7 +80,8 @@ impl Connector {
     pub(crate) async fn connect(&self) -> Result<Connection, DatabaseError> {
         // boxed: a future of this size, nested in call after call, is too much for the stack of a
         // thread
-        self.password.connect(self.config.settings.connect_limit, Box::pin(self.broker())).await
+        let limit = self.config.settings.connect_limit;
+        self.password.connect(limit, &self.config.address(), Box::pin(self.broker())).await
     }
 
     async fn broker(&self) -> Result<Connection, DatabaseError> {

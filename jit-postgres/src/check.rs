@@ -221,19 +221,26 @@ fn of_the_dead_mans_switch(state: &State, broker: &str, administrator: bool, fin
     }
 }
 
+/// Oid of the superuser that `initdb` makes (`BOOTSTRAP_SUPERUSERID` of the server's source).
+const BOOTSTRAP_SUPERUSER: u32 = 10;
+
 fn of_the_broker(connection: &Connection, row: &Row, findings: &mut Vec<Check>) -> Result<(), tokio_postgres::Error> {
     let name: String = row.try_get("broker")?;
     let broker = quoted(&name);
     let fifteen = connection.server.catalog == Catalog::Merged;
-    if row.try_get("superuser")? {
+    let superuser = row.try_get("superuser")?;
+    if superuser {
+        // the superuser of initdb has to stay one
+        let statement = (row.try_get::<_, u32>("broker_id")? != BOOTSTRAP_SUPERUSER)
+            .then(|| format!("ALTER ROLE {broker} NOSUPERUSER"));
         findings.push(finding(
             Severity::Refusal,
             ("superuser", None),
             format!("the broker `{name}` is a superuser, whose grants cannot be told from others'"),
-            Some(login_of_its_own(&name, &format!("ALTER ROLE {broker} NOSUPERUSER"))),
+            Some(login_of_its_own(&name, statement.as_deref())),
         ));
     }
-    if row.try_get("createrole")? {
+    if !superuser && row.try_get("createrole")? {
         findings.push(finding(
             Severity::Danger,
             ("createrole", None),
@@ -241,7 +248,7 @@ fn of_the_broker(connection: &Connection, row: &Row, findings: &mut Vec<Check>) 
             Some(format!("ALTER ROLE {broker} NOCREATEROLE")),
         ));
     }
-    if fifteen && row.try_get("inherits")? {
+    if !superuser && fifteen && row.try_get("inherits")? {
         findings.push(finding(
             Severity::Danger,
             ("inherit", None),

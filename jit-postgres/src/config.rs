@@ -103,6 +103,19 @@ impl PostgresConfig {
         self.server.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)))
     }
 
+    /// Returns the addresses of the server, for people to read.
+    pub(crate) fn address(&self) -> String {
+        let port = |index: usize| {
+            let ports = self.server.get_ports();
+            ports.get(index).or_else(|| ports.first()).copied().unwrap_or(5432)
+        };
+        let each = self.server.get_hosts().iter().enumerate().map(|(index, host)| match host {
+            Host::Tcp(name) => format!("{name}:{}", port(index)),
+            Host::Unix(path) => format!("{}/.s.PGSQL.{}", path.display(), port(index)),
+        });
+        each.collect::<Vec<_>>().join(", ")
+    }
+
     /// Returns the check's finding about how the server is verified. `None` for a Unix socket,
     /// whose traffic nobody on the network can read.
     #[must_use]
@@ -130,7 +143,7 @@ fn refusal(parameter: &str) -> Option<String> {
         "password" | "passfile" => SAID_BY_CREDENTIALS,
         "application_name" | "options" => "it is set by jit itself",
         "user" | "dbname" => "it stands before the `?`: postgres://broker@host:5432/database",
-        "connect_timeout" => "the connect limit is said by the target's own settings",
+        "connect_timeout" => "the target's setting `connect_limit` says it",
         _ => return Some(format!("known are {}", PARAMETERS.join(", "))),
     };
     Some(why.to_owned())

@@ -145,7 +145,7 @@ impl Connector {
         &self,
         connecting: impl Future<Output = Result<T, DatabaseError>>,
     ) -> Result<T, DatabaseError> {
-        self.password.connect(self.config.settings.connect_limit, connecting).await
+        self.password.connect(self.config.settings.connect_limit, &self.config.address(), connecting).await
     }
 
     async fn broker(&self, database: Option<&str>) -> Result<Connection, DatabaseError> {

@@ -9,6 +9,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use secrecy::SecretString;
 
+use super::adapter::at;
 use super::credentials::{Credentials, CredentialsError};
 use super::error::DatabaseError;
 
@@ -96,7 +97,8 @@ impl Password {
         Ok(self.read().await.map(|_| ())?)
     }
 
-    /// Waits for a connection within this limit, once the password is there.
+    /// Waits for a connection to this place within this limit, once the password is there. `place`
+    /// is its address, for people to read.
     ///
     /// # Errors
     /// The error of the connecting. [`DatabaseError::Unreachable`] if there is no connection in
@@ -104,10 +106,11 @@ impl Password {
     pub async fn connect<T>(
         &self,
         limit: Duration,
+        place: &str,
         connecting: impl Future<Output = Result<T, DatabaseError>>,
     ) -> Result<T, DatabaseError> {
         self.ready().await?;
-        let too_slow = || {
+        let too_slow = |_| {
             // the server refused the password meanwhile, and it is read anew
             let why = if self.is_being_read() {
                 "the password is still being read: its source takes its time".to_owned()
@@ -116,7 +119,7 @@ impl Password {
             };
             Err(DatabaseError::unreachable(why))
         };
-        tokio::time::timeout(limit, connecting).await.unwrap_or_else(|_| too_slow())
+        tokio::time::timeout(limit, connecting).await.unwrap_or_else(too_slow).map_err(|error| at(place, error))
     }
 
     /// Returns the password, and reads it if none is kept. `None` if the server wants no password.

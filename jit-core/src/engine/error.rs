@@ -71,7 +71,7 @@ pub enum JitError {
         finding: String,
     },
     /// An emergency stop is in force.
-    #[error("an emergency stop is in force ({scope}, by `{by}`): {reason}; nothing new is granted until `resume`")]
+    #[error("an emergency stop is in force ({scope}, by `{by}`): {reason}; nothing new is granted until it is lifted")]
     Stopped {
         /// Scope of the stop.
         scope: String,
@@ -193,6 +193,7 @@ impl JitError {
     #[must_use]
     pub fn class(&self) -> ErrorClass {
         match self {
+            Self::Refused(refusal) if refusal.is_about_the_person() => ErrorClass::Forbidden,
             Self::Denied { .. }
             | Self::NotAllowed { .. }
             | Self::FactorRefused { .. }
@@ -242,7 +243,10 @@ impl JitError {
         Self::TargetRefused { target: target.clone(), why: format!("role `{role}` there belongs to another tenant") }
     }
 
-    pub(crate) fn no_access(id: AccessId) -> Self {
+    /// Creates the error for an access that is not there. A service that hides an access from
+    /// somebody answers with this, so that nobody learns whether it exists.
+    #[must_use]
+    pub fn no_access(id: AccessId) -> Self {
         Self::NotFound { what: "access", name: id.to_string(), hint: String::new() }
     }
 }
@@ -269,7 +273,7 @@ impl From<InvalidId> for JitError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum ErrorClass {
-    /// Policy or the directory does not let this person do it.
+    /// This person may not do it, or not without a second factor.
     Forbidden,
     /// The present state does not allow it. Look at the access first.
     Conflict,

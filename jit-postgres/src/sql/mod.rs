@@ -922,7 +922,7 @@ pub(crate) fn rollback_prepared(gid: &str) -> String {
 
 /// Reads the broker's rights and the server's settings. `$1` the broker.
 pub(crate) const CHECK_SERVER: &str = "\
-SELECT b.rolname::text AS broker, b.rolsuper AS superuser, b.rolcreaterole AS createrole, b.rolinherit AS inherits, \
+SELECT b.oid AS broker_id, b.rolname::text AS broker, b.rolsuper AS superuser, b.rolcreaterole AS createrole, b.rolinherit AS inherits, \
   b.rolsuper OR pg_has_role(b.oid, 'pg_signal_backend', 'USAGE') OR (pg_has_role(b.oid, 'pg_signal_backend', 'MEMBER') \
     AND current_setting('server_version_num')::int < 160000) OR EXISTS ({end_session}) AS can_signal, \
   (SELECT o.rolname::text FROM ({end_session}) f JOIN pg_roles o ON o.oid = f.proowner) AS signals_by, \

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::database::{DatabaseError, NameError};
 use crate::id::{Account, RoleName};
+use crate::text::escaped;
 
 /// Says that the server did not answer a call that changes nothing.
 #[must_use]
@@ -51,6 +52,22 @@ pub(super) fn all_certain<T>(results: &[Result<T, DatabaseError>]) -> bool {
     };
     !results.iter().any(uncertain)
 }
+
+/// Says at which place the server could not be reached, and what to do if its certificate is not
+/// trusted.
+pub(in crate::database) fn at(place: &str, error: DatabaseError) -> DatabaseError {
+    match error {
+        DatabaseError::Unreachable { why, source } => {
+            let trust = if why.contains("UnknownIssuer") { TRUST } else { "" };
+            DatabaseError::Unreachable { why: format!("{why}{trust} (at `{}`)", escaped(place)), source }
+        }
+        other => other,
+    }
+}
+
+/// Fix, in a part of a sentence, for a certificate whose authority is not trusted.
+const TRUST: &str = "; the system does not trust the authority of its certificate: give the target's `tls` the file of that \
+                     authority (`ca`)";
 
 /// Fix, in a sentence, for a dead man's switch whose table, routines or rights are missing.
 pub const HOW_TO_MAKE: &str = "run the check of this target, which prints the statements that make it";
@@ -103,6 +120,6 @@ pub fn late() -> DatabaseError {
 /// Makes the error for a name that cannot be taken, with its control characters escaped.
 #[must_use]
 pub fn refused_name(what: &'static str, name: &str, why: &str) -> NameError {
-    let given = crate::text::escaped(name).chars().take(80).collect();
+    let given = escaped(name).chars().take(80).collect();
     NameError { what, given, why: why.to_owned() }
 }

@@ -33,10 +33,13 @@ pub fn no_dead_mans_switch(severity: Severity, why: &str, remedy: Option<String>
 }
 
 /// Returns the fix for a broker that owns the server: a login of its own, or else this statement.
+/// `None` if the login cannot do without its rights, such as the one that the server began with.
 #[must_use]
-pub fn login_of_its_own(broker: &str, statement: &str) -> String {
+pub fn login_of_its_own(broker: &str, statement: Option<&str>) -> String {
+    let statement = statement.map(|statement| format!("; where `{broker}` is that login, run {statement}"));
     format!(
         "name a login of its own in the target's URL, like `jit_broker`: `jit doctor --sql TARGET` prints the script that \
-         makes it; where `{broker}` is that login, run {statement}"
+         makes it{}",
+        statement.unwrap_or_default()
     )
 }

@@ -12,6 +12,7 @@ mod settle;
 mod time;
 mod url;
 
+pub(in crate::database) use answers::at;
 pub use answers::{
     HOW_TO_ALLOW, HOW_TO_MAKE, account_has_members, applied_unseen, copied, is_the_broker, late, lost, none_applied,
     refused_name, role_can_grant,

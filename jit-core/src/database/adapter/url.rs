@@ -39,7 +39,7 @@ pub fn decoded(part: &str, text: &str) -> Result<String, String> {
 }
 
 /// Reason to refuse a URL's parameter that says how the connection is protected.
-pub const SAID_BY_TLS: &str = "how the connection is protected is said by the target's `tls`, not by the URL";
+pub const SAID_BY_TLS: &str = "the URL does not say how the connection is protected: the target's setting `tls` does";
 
 /// Reason to refuse a URL's parameter that holds the password.
 pub const SAID_BY_CREDENTIALS: &str = "give the password by password_file, password_env or password_command";

@@ -12,10 +12,11 @@ use crate::model::access::Event;
 use crate::model::grant::Cause;
 
 impl Jit {
-    /// Gives the role back before its window closes. Its requester and its grantee may do this.
+    /// Gives the role back before its window closes. Its requester and its grantee may do this. An
+    /// access that was not granted yet is cancelled.
     ///
     /// # Errors
-    /// [`JitError::NotAllowed`] to others; [`JitError::Refused`] if there is nothing to give back.
+    /// [`JitError::NotAllowed`] to others; [`JitError::Refused`] if the access has ended.
     #[tracing::instrument(skip_all, fields(tenant = %self.tenant, access = %id))]
     pub async fn release(&self, actor: &Actor, id: AccessId) -> Result<AccessView, JitError> {
         let settings = self.settings_for(actor)?;
@@ -26,7 +27,7 @@ impl Jit {
                 let error = JitError::NotAllowed {
                     who: actor.principal.to_string(),
                     what: "release it".to_owned(),
-                    hint: "who asked for it or gets it may; others can `revoke` it".to_owned(),
+                    hint: "who asked for it or gets it may; others can revoke it".to_owned(),
                 };
                 return self.core.refuse(&settings, actor, Some(access), error).await;
             }

@@ -100,7 +100,7 @@ impl Jit {
         let database = settings.database(&target)?;
         let role = database.role(&ask.role)?;
         if ask.duration <= TimeDelta::zero() {
-            return Err(JitError::invalid("the duration has to be longer than zero: say for how long, like `30m`"));
+            return Err(JitError::invalid("the duration has to be longer than zero"));
         }
         if ask.key.as_ref().is_some_and(|key| key.is_empty() || key.len() > LONGEST_ID) {
             return Err(JitError::invalid(format!("the key has to have 1 to {LONGEST_ID} bytes")));

@@ -225,12 +225,12 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Returns a stable word for machines: `decision`, `state`, `lapsed`, `question`,
-    /// `extension-waits`, `too-long` or `no-time`.
+    /// Returns a stable word for machines: `state`, `lapsed`, `question`, `extension-waits`,
+    /// `too-long` or `no-time`, or the word of [`DecisionRefused::kind`].
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Decision(_) => "decision",
+            Self::Decision(refused) => refused.kind(),
             Self::State { .. } => "state",
             Self::Lapsed => "lapsed",
             Self::Question { .. } => "question",
@@ -238,6 +238,12 @@ impl Refusal {
             Self::TooLong { .. } => "too-long",
             Self::NoTime => "no-time",
         }
+    }
+
+    /// Checks whether the person is the reason: another one may do the same now.
+    pub(crate) fn is_about_the_person(&self) -> bool {
+        use DecisionRefused::{FactorNeeded, NotEntitled, OwnRequest};
+        matches!(self, Self::Decision(OwnRequest | NotEntitled | FactorNeeded(_)))
     }
 }
 

@@ -183,6 +183,24 @@ pub enum DecisionRefused {
     Closed,
 }
 
+impl DecisionRefused {
+    /// Returns a stable word for machines: `own-request`, `decided-already`, `not-entitled`,
+    /// `not-yet`, `factor-needed`, `no-factor-pending`, `another-question` or `nothing-to-decide`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::OwnRequest => "own-request",
+            Self::DecidedAlready => "decided-already",
+            Self::NotEntitled => "not-entitled",
+            Self::NotYet => "not-yet",
+            Self::FactorNeeded(_) => "factor-needed",
+            Self::NotAwaited => "no-factor-pending",
+            Self::AnotherQuestion => "another-question",
+            Self::Closed => "nothing-to-decide",
+        }
+    }
+}
+
 impl Approval {
     /// Creates an approval without any answers. A plan without stages is satisfied at once.
     #[must_use]
