@@ -154,7 +154,7 @@ pub fn to_std(delta: TimeDelta) -> Duration {
 }
 
 /// Serialises a [`TimeDelta`] as whole microseconds.
-pub mod micros {
+pub(crate) mod micros {
     use chrono::TimeDelta;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
@@ -162,7 +162,7 @@ pub mod micros {
     ///
     /// # Errors
     /// When the span has more microseconds than an `i64` holds.
-    pub fn serialize<S: Serializer>(delta: &TimeDelta, to: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(delta: &TimeDelta, to: S) -> Result<S::Ok, S::Error> {
         let micros = delta.num_microseconds().ok_or_else(|| serde::ser::Error::custom("span too long"))?;
         to.serialize_i64(micros)
     }
@@ -171,7 +171,7 @@ pub mod micros {
     ///
     /// # Errors
     /// When it is not a number, or longer than a century.
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<TimeDelta, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<TimeDelta, D::Error> {
         let micros = i64::deserialize(from)?;
         if micros.unsigned_abs() > 3_155_760_000_000_000 {
             return Err(D::Error::custom("a span longer than a century"));
@@ -181,7 +181,7 @@ pub mod micros {
 }
 
 /// Serialises a [`TimeDelta`] as seconds: a whole number, or one with a fraction.
-pub mod seconds {
+pub(crate) mod seconds {
     use std::time::Duration;
 
     use chrono::TimeDelta;
@@ -191,7 +191,7 @@ pub mod seconds {
     ///
     /// # Errors
     /// Those of the serialiser.
-    pub fn serialize<S: Serializer>(delta: &TimeDelta, to: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(delta: &TimeDelta, to: S) -> Result<S::Ok, S::Error> {
         let delta = super::to_std(*delta);
         match delta.subsec_nanos() {
             0 => to.serialize_u64(delta.as_secs()),
@@ -203,7 +203,7 @@ pub mod seconds {
     ///
     /// # Errors
     /// When it is not a number, negative, or longer than a century.
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<TimeDelta, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<TimeDelta, D::Error> {
         let seconds = f64::deserialize(from)?;
         if seconds > 3_155_760_000.0 {
             return Err(D::Error::custom("a span longer than a century"));
@@ -216,7 +216,7 @@ pub mod seconds {
     }
 
     /// The same for a span that may be absent.
-    pub mod maybe {
+    pub(crate) mod maybe {
         use chrono::TimeDelta;
         use serde::{Deserialize, Deserializer, Serializer};
 
@@ -224,7 +224,7 @@ pub mod seconds {
         ///
         /// # Errors
         /// Those of the serialiser.
-        pub fn serialize<S: Serializer>(delta: &Option<TimeDelta>, to: S) -> Result<S::Ok, S::Error> {
+        pub(crate) fn serialize<S: Serializer>(delta: &Option<TimeDelta>, to: S) -> Result<S::Ok, S::Error> {
             match delta {
                 Some(delta) => super::serialize(delta, to),
                 None => to.serialize_none(),
@@ -235,7 +235,7 @@ pub mod seconds {
         ///
         /// # Errors
         /// As the module above.
-        pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<TimeDelta>, D::Error> {
+        pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<TimeDelta>, D::Error> {
             #[derive(Deserialize)]
             struct Seconds(#[serde(with = "super")] TimeDelta);
             Ok(Option::<Seconds>::deserialize(from)?.map(|Seconds(delta)| delta))

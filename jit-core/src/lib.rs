@@ -136,9 +136,12 @@ pub mod store;
 pub mod testkit;
 pub mod text;
 
-/// Machines of the engine, for the project's own tests and tools. They change without notice.
+/// Parts that the adapters of this repository share, and machines of the engine for its tests and
+/// tools. They change without notice.
 #[doc(hidden)]
 pub mod internal {
+    pub use crate::audit::entry::EntryContext;
+    pub use crate::database::adapter;
     #[cfg(feature = "testkit")]
     pub use crate::engine::simulated::{Gate, spawn_gated};
     pub use crate::model::{access, approval, grant, holding, proof, request};

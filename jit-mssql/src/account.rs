@@ -2,8 +2,8 @@
 //! the server.
 
 use jit_core::database::NameError;
-use jit_core::database::adapter::refused_name as refusal;
 use jit_core::id::{Account, RoleName};
+use jit_core::internal::adapter::refused_name as refusal;
 
 use crate::sql::Scope;
 

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jit_core::clock::{Time, whole_micros};
-use jit_core::database::adapter::{Budget, copied, late, none_applied};
 use jit_core::database::{Call, DatabaseError, Membership};
+use jit_core::internal::adapter::{Budget, copied, late, none_applied};
 use tiberius::Row;
 
 use crate::connect::{Connection, Connector, Server, Value};

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use jit_core::clock::Time;
-use jit_core::database::adapter::{can_grant, finding, login_of_its_own, no_dead_mans_switch};
 use jit_core::database::{Check, DatabaseError, Membership, Severity};
 use jit_core::id::{Account, RoleName};
+use jit_core::internal::adapter::{can_grant, finding, login_of_its_own, no_dead_mans_switch};
 use tiberius::Row;
 
 use crate::account::{bare, literal, quoted};

@@ -2,7 +2,7 @@
 
 use jit_core::adapter_settings;
 use jit_core::database::Check;
-use jit_core::database::adapter::{
+use jit_core::internal::adapter::{
     ConfigError, SAID_BY_CREDENTIALS, SAID_BY_TLS, Settings, decoded, refuse_parameters, without_password,
 };
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use jit_core::clock::Time;
-use jit_core::database::adapter::{ConfigError, Connects, Kept, ServerClock, Settings};
-use jit_core::database::{Call, DatabaseError, Identity, Password, Rejection};
+use jit_core::database::{Call, DatabaseError, Identity, Rejection};
+use jit_core::internal::adapter::{ConfigError, Connects, Kept, Password, ServerClock, Settings};
 use rustls::ClientConfig;
 use secrecy::{ExposeSecret, SecretString};
 use tiberius::{AuthMethod, Client, EncryptionLevel, Row};

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use jit_core::database::adapter::{ConfigError, Pool, Settling as _};
 use jit_core::database::{
     ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, DeadMansSwitch, Disarmed,
     GrantOrder, Granted, Holders, Identity, Membership, NameError, Observation, Owned, RevokeOrder, RevokeReport,
     SettleOrder, StoreMarks,
 };
 use jit_core::id::{Account, RoleName};
+use jit_core::internal::adapter::{ConfigError, Pool, Settling as _};
 
 use crate::config::MsSqlConfig;
 use crate::connect::{AZURE_DATABASE, AZURE_INSTANCE, Connection, Connector, Server};

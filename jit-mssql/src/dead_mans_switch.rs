@@ -5,11 +5,10 @@
 use std::time::Duration;
 
 use jit_core::clock::{Time, whole_micros};
-use jit_core::database::adapter::{Budget, HOW_TO_MAKE, late, name_for, none_applied};
 use jit_core::database::{
     ArmOrder, Armed, Call, DatabaseError, DeadMansSwitch, Disarmed, Membership, Rejection, StoreMarks, SwitchKind,
-    stores_in,
 };
+use jit_core::internal::adapter::{Budget, HOW_TO_MAKE, late, name_for, none_applied, stores_in};
 use jit_core::policy::Sessions;
 
 use crate::connect::{AZURE_DATABASE, Connection, EXPRESS, Server, Value};

@@ -1,7 +1,7 @@
 //! Translation of SQL Server's errors into [`DatabaseError`].
 
-use jit_core::database::adapter::HOW_TO_ALLOW;
 use jit_core::database::{DatabaseError, Rejection};
+use jit_core::internal::adapter::HOW_TO_ALLOW;
 use tiberius::error::{Error, IoErrorKind};
 
 /// Translates an error while connecting: nothing was sent yet.

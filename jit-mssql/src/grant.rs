@@ -1,8 +1,8 @@
 //! Granting: many orders in one transaction of one round trip.
 
 use jit_core::clock::Time;
-use jit_core::database::adapter::{Budget, is_the_broker, role_can_grant};
 use jit_core::database::{Call, DatabaseError, GrantOrder, Granted, Membership, Rejection};
+use jit_core::internal::adapter::{Budget, is_the_broker, role_can_grant};
 use jit_core::policy::Stance;
 use tiberius::Row;
 

@@ -90,4 +90,4 @@ mod tls;
 
 pub use config::MsSqlConfig;
 pub use database::MsSqlDatabase;
-pub use jit_core::database::adapter::ConfigError;
+pub use jit_core::internal::adapter::ConfigError;

@@ -2,12 +2,12 @@
 
 use chrono::{NaiveDateTime, TimeDelta};
 use jit_core::clock::{Time, after, whole_micros};
-use jit_core::database::adapter::HOW_TO_ALLOW;
 use jit_core::database::{
     Continuity, DatabaseError, Grantor, Holder, Holders, Identity, Membership, MembershipGrant, MembershipScope,
     ObjectId, Observation, Rejection, Seen, Session,
 };
 use jit_core::id::{Account, RealmId, RoleName, StoreId};
+use jit_core::internal::adapter::HOW_TO_ALLOW;
 use tiberius::Row;
 
 use crate::account::{bare, spelled};

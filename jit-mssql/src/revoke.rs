@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 use chrono::TimeDelta;
 use jit_core::clock::{Time, after};
-use jit_core::database::adapter::Budget;
 use jit_core::database::{Call, DatabaseError, Membership, RevokeHow, RevokeOrder, RevokeReport, Session};
+use jit_core::internal::adapter::Budget;
 use jit_core::policy::Sessions;
 use tiberius::Row;
 

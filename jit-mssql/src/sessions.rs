@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use jit_core::database::adapter::Budget;
 use jit_core::database::{Call, DatabaseError, Membership};
+use jit_core::internal::adapter::Budget;
 
 use crate::connect::{Connection, Value};
 use crate::error::reading;

@@ -14,8 +14,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use jit_core::database::adapter::ConfigError;
-use jit_core::database::tls::client_config;
+use jit_core::internal::adapter::ConfigError;
+use jit_core::internal::adapter::client_config;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tiberius::error::Error;

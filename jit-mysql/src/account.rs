@@ -3,8 +3,8 @@
 use std::fmt;
 
 use jit_core::database::NameError;
-use jit_core::database::adapter::refused_name;
 use jit_core::id::{Account, RoleName};
+use jit_core::internal::adapter::refused_name;
 
 /// Longest user name of MySQL, in characters. MariaDB takes longer ones; one rule for both keeps a
 /// name movable.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jit_core::clock::{Time, span, to_std};
-use jit_core::database::adapter::{Budget, late};
 use jit_core::database::{Call, DatabaseError};
+use jit_core::internal::adapter::{Budget, late};
 
 use crate::account::Name;
 use crate::connect::Connection;

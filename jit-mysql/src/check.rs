@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use jit_core::database::adapter::{can_grant, finding, no_dead_mans_switch};
 use jit_core::database::{Check, DatabaseError, DeadMansSwitch, FOLLOWS_THE_HOST, Severity};
 use jit_core::id::RoleName;
+use jit_core::internal::adapter::{can_grant, finding, no_dead_mans_switch};
 
 use crate::account::Name;
 use crate::connect::Connection;

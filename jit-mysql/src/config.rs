@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use jit_core::adapter_settings;
-use jit_core::database::adapter::{
+use jit_core::database::{Check, TlsMode};
+use jit_core::internal::adapter::{
     ConfigError, SAID_BY_CREDENTIALS, SAID_BY_TLS, Settings, percent_decoded, refuse_parameters, without_password,
 };
-use jit_core::database::{Check, TlsMode};
 use mysql_async::{OptsBuilder, SslOpts};
 
 use crate::sql::Flavour;

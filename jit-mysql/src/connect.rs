@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use jit_core::database::adapter::{ConfigError, Connects, Kept, ServerClock, Settings};
-use jit_core::database::tls::{TlsError, client_config, trusted};
-use jit_core::database::{DatabaseError, Password, Rejection, TlsMode};
+use jit_core::database::{DatabaseError, Rejection, TlsMode};
+use jit_core::internal::adapter::{
+    ConfigError, Connects, Kept, Password, ServerClock, Settings, TlsError, client_config, trusted,
+};
 use mysql_async::prelude::{Protocol, Queryable as _};
 use mysql_async::{Conn, Params, QueryResult, Row, SslOpts};
 use rustls::ClientConfig;

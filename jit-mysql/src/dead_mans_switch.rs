@@ -7,12 +7,12 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use jit_core::clock::Time;
-use jit_core::database::adapter::{Budget, HOW_TO_MAKE, copied, late, none_applied};
 use jit_core::database::{
     ArmOrder, Armed, Call, DatabaseError, DeadMansSwitch, DefaultRole, Disarmed, Identity, Membership, Rejection,
-    StoreMarks, SwitchKind, store_in, stores_in,
+    StoreMarks, SwitchKind,
 };
 use jit_core::id::StoreId;
+use jit_core::internal::adapter::{Budget, HOW_TO_MAKE, copied, late, none_applied, store_in, stores_in};
 use jit_core::policy::Sessions;
 use mysql_async::Row;
 

@@ -1,7 +1,7 @@
 //! Conclusions from the errors of MySQL and MariaDB.
 
-use jit_core::database::adapter::{HOW_TO_ALLOW, lost};
 use jit_core::database::{DatabaseError, Rejection};
+use jit_core::internal::adapter::{HOW_TO_ALLOW, lost};
 use jit_core::text::with_causes;
 use mysql_async::{DriverError, Error, IoError};
 

@@ -1,9 +1,9 @@
 //! Granting: one packet for each role, then the default roles.
 
-use jit_core::database::adapter::{
+use jit_core::database::{Call, DatabaseError, GrantOrder, Granted, Membership, Rejection};
+use jit_core::internal::adapter::{
     Budget, HOW_TO_ALLOW, account_has_members, copied, is_the_broker, none_applied, role_can_grant,
 };
-use jit_core::database::{Call, DatabaseError, GrantOrder, Granted, Membership, Rejection};
 use jit_core::policy::{Activation, Stance};
 
 use crate::block::Group;

@@ -101,7 +101,7 @@ mod unblock;
 
 pub use config::MySqlConfig;
 pub use database::MySqlDatabase;
-pub use jit_core::database::adapter::ConfigError;
+pub use jit_core::internal::adapter::ConfigError;
 pub use sql::dead_mans_switch::{LEASES, dead_mans_switch_for, home};
 pub use sql::hosts::{certain, may_match, place, specific};
 pub use sql::rights::{USER_COLUMNS as USER_COLUMNS_IN_MYSQL, USER_RIGHTS_IN_MARIADB};

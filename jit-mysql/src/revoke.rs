@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jit_core::clock::{Time, after};
-use jit_core::database::adapter::{Budget, Pool, applied_unseen, none_applied};
 use jit_core::database::{Call, DatabaseError, Membership, RevokeHow, RevokeOrder, RevokeReport, Seen, Session};
+use jit_core::internal::adapter::{Budget, Pool, applied_unseen, none_applied};
 use jit_core::policy::Sessions;
 
 use crate::account::Name;

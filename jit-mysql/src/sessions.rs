@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use jit_core::database::DatabaseError;
-use jit_core::database::adapter::Budget;
+use jit_core::internal::adapter::Budget;
 
 use crate::account::Name;
 use crate::connect::Connection;

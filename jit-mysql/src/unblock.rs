@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jit_core::database::DatabaseError;
-use jit_core::database::adapter::{Pool, meanwhile};
+use jit_core::internal::adapter::{Pool, meanwhile};
 
 use crate::account::Name;
 use crate::connect::Connection;

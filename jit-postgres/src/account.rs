@@ -1,8 +1,8 @@
 //! Names of accounts and roles as PostgreSQL keeps them: both are rows of `pg_authid`.
 
 use jit_core::database::NameError;
-use jit_core::database::adapter::refused_name as refusal;
 use jit_core::id::{Account, RoleName};
+use jit_core::internal::adapter::refused_name as refusal;
 
 /// Longest name in bytes: `NAMEDATALEN - 1`. The server silently cuts what is longer.
 const LONGEST_NAME: usize = 63;

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use jit_core::database::adapter::Budget;
 use jit_core::database::{Call, DatabaseError, Identity, Membership};
 use jit_core::id::StoreId;
+use jit_core::internal::adapter::Budget;
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 use tokio_postgres::{Client, Row, SimpleQueryMessage, Statement};

@@ -1,8 +1,8 @@
 //! Check of the broker: can it do its work here, and what would fix a problem?
 
-use jit_core::database::adapter::{can_grant, finding, login_of_its_own, no_dead_mans_switch};
 use jit_core::database::{Check, DatabaseError, Severity, SwitchKind};
 use jit_core::id::RoleName;
+use jit_core::internal::adapter::{can_grant, finding, login_of_its_own, no_dead_mans_switch};
 use tokio_postgres::Row;
 
 use crate::account::quoted;

@@ -1,10 +1,10 @@
 //! Address, password source and limits of a PostgreSQL server.
 
 use jit_core::adapter_settings;
-use jit_core::database::adapter::{
+use jit_core::database::{Check, TlsMode};
+use jit_core::internal::adapter::{
     ConfigError, SAID_BY_CREDENTIALS, SAID_BY_TLS, Settings, refuse_parameters, without_password,
 };
-use jit_core::database::{Check, TlsMode};
 use tokio_postgres::config::{Host, SslMode};
 
 /// Address of a PostgreSQL server and settings to reach it. Holds no password in readable form.

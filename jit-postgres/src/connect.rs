@@ -3,8 +3,8 @@
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use jit_core::database::adapter::{ConfigError, Connects, Kept, ServerClock, Settings};
-use jit_core::database::{DatabaseError, Password, Rejection, tls};
+use jit_core::database::{DatabaseError, Rejection};
+use jit_core::internal::adapter::{ConfigError, Connects, Kept, Password, ServerClock, Settings, client_config};
 use jit_core::text::escaped;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::OnceCell;
@@ -106,7 +106,7 @@ impl Connector {
         let verifying = if config.is_local() {
             None
         } else {
-            tls::client_config(&config.settings.tls, rustls::DEFAULT_VERSIONS)
+            client_config(&config.settings.tls, rustls::DEFAULT_VERSIONS)
                 .map_err(|error| ConfigError::tls(SERVER, error))?
         };
         let tls = verifying.map(|verifying| Tls(MakeRustlsConnect::new(verifying)));

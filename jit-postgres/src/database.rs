@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use jit_core::database::adapter::{ConfigError, Pool, Settling as _};
 use jit_core::database::{
     ArmOrder, Armed, Call, Capabilities, Check, Continuity, Database, DatabaseError, DeadMansSwitch, Disarmed,
     GrantOrder, Granted, Holders, Identity, Membership, NameError, Observation, OfTheBroker, Owned, RevokeOrder,
     RevokeReport, SettleOrder, StoreMarks,
 };
 use jit_core::id::{Account, RoleName};
+use jit_core::internal::adapter::{ConfigError, Pool, Settling as _};
 
 use crate::config::PostgresConfig;
 use crate::connect::{Connection, Connector};

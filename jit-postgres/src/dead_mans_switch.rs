@@ -5,12 +5,12 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use jit_core::clock::Time;
-use jit_core::database::adapter::{Budget, HOW_TO_MAKE, late, none_applied};
 use jit_core::database::{
     ArmOrder, Armed, Call, DatabaseError, DeadMansSwitch, Disarmed, Identity, Membership, Rejection, StoreMarks,
     SwitchKind,
 };
 use jit_core::id::StoreId;
+use jit_core::internal::adapter::{Budget, HOW_TO_MAKE, late, none_applied};
 use jit_core::policy::Sessions;
 use serde::{Deserialize, Serialize};
 use tokio_postgres::error::SqlState;

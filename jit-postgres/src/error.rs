@@ -1,7 +1,7 @@
 //! Translation of PostgreSQL's errors into [`DatabaseError`].
 
-use jit_core::database::adapter::{HOW_TO_ALLOW, late, lost};
 use jit_core::database::{DatabaseError, Rejection};
+use jit_core::internal::adapter::{HOW_TO_ALLOW, late, lost};
 use jit_core::text::with_causes;
 use tokio_postgres::error::SqlState;
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use jit_core::clock::Time;
-use jit_core::database::adapter::{Budget, account_has_members, is_the_broker, late, role_can_grant};
 use jit_core::database::{Call, DatabaseError, GrantOrder, Granted, MembershipScope, Rejection};
+use jit_core::internal::adapter::{Budget, account_has_members, is_the_broker, late, role_can_grant};
 use jit_core::policy::Stance;
 use serde::Serialize;
 use tokio::sync::OnceCell;

@@ -92,5 +92,5 @@ mod unblock;
 pub use config::PostgresConfig;
 pub use database::PostgresDatabase;
 pub use dead_mans_switch::dead_mans_switch;
-pub use jit_core::database::adapter::ConfigError;
+pub use jit_core::internal::adapter::ConfigError;
 pub use store::{PostgresStore, StoreConfig, StoreUsers};

@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jit_core::database::adapter::Budget;
 use jit_core::database::{Call, DatabaseError};
+use jit_core::internal::adapter::Budget;
 
 use crate::connect::Connector;
 use crate::error;

@@ -5,9 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jit_core::clock::{Time, after};
-use jit_core::database::adapter::{Budget, applied_unseen, late};
 use jit_core::database::{Call, DatabaseError, Membership, RevokeHow, RevokeOrder, RevokeReport, Session};
 use jit_core::id::StoreId;
+use jit_core::internal::adapter::{Budget, applied_unseen, late};
 use jit_core::policy::{Prepared, Sessions};
 use serde::Serialize;
 use tokio::sync::OnceCell;

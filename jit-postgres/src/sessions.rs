@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use jit_core::database::adapter::Budget;
 use jit_core::database::{Call, DatabaseError};
+use jit_core::internal::adapter::Budget;
 use serde::Serialize;
 
 use crate::block::{self, Limits, OrderInput, Unanswered};

@@ -5,8 +5,8 @@
 use std::collections::BTreeSet;
 
 use jit_core::clock::Time;
-use jit_core::database::adapter::{Budget, ServerClock, Settling, UNTIL_GONE, not_ended};
 use jit_core::database::{DatabaseError, Identity};
+use jit_core::internal::adapter::{Budget, ServerClock, Settling, UNTIL_GONE, not_ended};
 
 use crate::connect::Connection;
 use crate::error::reading;

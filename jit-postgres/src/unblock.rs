@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::time::Duration;
 
-use jit_core::database::adapter::{Budget, meanwhile};
 use jit_core::database::{Call, DatabaseError, Membership};
+use jit_core::internal::adapter::{Budget, meanwhile};
 
 use crate::connect::{Connection, Connector};
 use crate::error::reading;

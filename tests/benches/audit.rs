@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use jit_core::audit::{self, EntryContext, SigningKey};
+use jit_core::audit::{self, SigningKey};
 use jit_core::audit_event::{AuditEvent, EventKind};
 use jit_core::clock::{SystemEntropy, Time};
 use jit_core::id::{NodeId, TenantId};
+use jit_core::internal::EntryContext;
 use jit_core::store::{Change, NewEntry, SqliteStore, Store};
 
 use crate::table::{Spread, Table, millis, per_second};

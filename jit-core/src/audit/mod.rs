@@ -8,7 +8,7 @@
 mod broken;
 mod canonical;
 mod checkpoint;
-mod entry;
+pub(crate) mod entry;
 mod export;
 mod hash;
 mod head;
@@ -27,7 +27,8 @@ mod tests;
 
 pub use broken::{Broken, Wrong};
 pub use checkpoint::{Checkpoint, CheckpointError, Statement, origin};
-pub use entry::{Entry, EntryContext, LogEntry};
+pub(crate) use entry::EntryContext;
+pub use entry::LogEntry;
 pub use export::{ExportError, Exported, export, verify_export};
 pub use hash::Hash;
 pub use head::{LogHead, latest_checkpoint};
@@ -35,7 +36,7 @@ pub use key::{KeyError, SigningKey, VerifyingKey};
 pub use proof::{ProofError, ProofPlan, TreeHead, verify_consistency, verify_inclusion};
 pub use prove::{Proof, ProveError, prove, prove_access, verify_proof};
 pub use sequencer::{Advanced, BATCH, advance, checkpoint};
-pub use sink::{AuditSink, DeliverError, Delivered, JsonLines, NumberedEntry, SinkError, TracingSink, deliver_pending};
+pub use sink::{AuditSink, JsonLines, NumberedEntry, SinkError, TracingSink};
+pub(crate) use sink::{DeliverError, deliver_pending};
 pub use tile::{TILE_WIDTH, Tile, TileId};
-pub use tree::Edge;
 pub use verify::{VerifiedLog, VerifyError, verify};

@@ -5,7 +5,7 @@ use super::tile::{TILE_WIDTH, Tile, TileId};
 
 /// Right edge of a log's tree.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Edge {
+pub(super) struct Edge {
     size: u64,
     /// Hashes of the tile that is being filled, from level 0 upwards; fewer than 256 each.
     rows: Vec<Vec<Hash>>,
@@ -15,14 +15,14 @@ impl Edge {
     /// Lists the tiles that make the edge of a log of this size, with the number of their hashes.
     /// Empty tiles are left out.
     #[must_use]
-    pub fn tiles(size: u64) -> Vec<(TileId, usize)> {
+    pub(super) fn tiles(size: u64) -> Vec<(TileId, usize)> {
         (0..=7).map(|level| TileId::edge(level, size)).filter(|(_, width)| *width > 0).collect()
     }
 
     /// Makes an edge from the tiles that [`Edge::tiles`] names, in its order. `None` if they are
     /// others.
     #[must_use]
-    pub fn from_tiles(size: u64, tiles: Vec<Tile>) -> Option<Self> {
+    pub(super) fn from_tiles(size: u64, tiles: Vec<Tile>) -> Option<Self> {
         let mut edge = Self { size, rows: Vec::new() };
         let wanted = Self::tiles(size);
         if wanted.len() != tiles.len() {
@@ -41,12 +41,12 @@ impl Edge {
 
     /// Returns the number of leaves of the log.
     #[must_use]
-    pub fn size(&self) -> u64 {
+    pub(super) fn size(&self) -> u64 {
         self.size
     }
 
     /// Appends a leaf. Tiles that it fills go to `full`, lowest first.
-    pub fn push(&mut self, leaf: Hash, full: &mut Vec<Tile>) {
+    pub(super) fn push(&mut self, leaf: Hash, full: &mut Vec<Tile>) {
         let mut hash = leaf;
         let size = self.size;
         self.size = size.saturating_add(1);
@@ -68,7 +68,7 @@ impl Edge {
 
     /// Returns the present root of the log.
     #[must_use]
-    pub fn root(&self) -> Hash {
+    pub(super) fn root(&self) -> Hash {
         let mut below: Option<Hash> = None;
         for row in &self.rows {
             let mut row = row.clone();
@@ -80,7 +80,7 @@ impl Edge {
 
     /// Returns the tiles that are not full, lowest first.
     #[must_use]
-    pub fn partial(&self) -> Vec<Tile> {
+    pub(super) fn partial(&self) -> Vec<Tile> {
         let rows = Self::tiles(self.size);
         rows.into_iter()
             .filter_map(|(id, _)| {
@@ -92,7 +92,7 @@ impl Edge {
 
     /// Returns the hashes of the tile that is being filled at this level.
     #[must_use]
-    pub fn row(&self, level: u8) -> &[Hash] {
+    pub(super) fn row(&self, level: u8) -> &[Hash] {
         self.rows.get(usize::from(level)).map_or(&[], Vec::as_slice)
     }
 }

@@ -1,6 +1,7 @@
 //! The contract of a database adapter: it does what it is told and reports what it saw. It keeps no
 //! state of its own and decides nothing.
 
+#[doc(hidden)]
 pub mod adapter;
 mod credentials;
 mod declared;
@@ -8,7 +9,7 @@ mod error;
 mod mark;
 mod order;
 mod password;
-pub mod tls;
+mod tls;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -30,9 +31,10 @@ pub use credentials::{
 pub(crate) use declared::is_declared;
 pub use declared::{DeclaredRealm, FOLLOWS_THE_HOST, InRealm, declared};
 pub use error::{DatabaseError, NameError};
-pub use mark::{StoreMarks, store_in, stores_in};
+pub use mark::StoreMarks;
+#[cfg(any(test, feature = "testkit"))]
+pub(crate) use mark::store_in;
 pub use order::GrantOrder;
-pub use password::Password;
 pub use tls::TlsMode;
 
 use crate::id::{Account, RoleName, StoreId};

@@ -21,7 +21,7 @@ use crate::store::{
 /// Request to deliver the due notices of one outbox.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
-pub struct DeliveryRequest<'a> {
+pub(crate) struct DeliveryRequest<'a> {
     /// Tenant whose outbox it is.
     pub tenant: &'a TenantId,
     /// Name of the notifier.
@@ -32,18 +32,10 @@ pub struct DeliveryRequest<'a> {
     pub limit: usize,
 }
 
-impl<'a> DeliveryRequest<'a> {
-    /// Creates the request of this node for the outbox of this notifier.
-    #[must_use]
-    pub fn new(tenant: &'a TenantId, notifier_name: &'a str, node: &'a NodeId, limit: usize) -> Self {
-        Self { tenant, notifier_name, node, limit }
-    }
-}
-
 /// Result of one pass over an outbox.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Outbox {
+pub(crate) struct Outbox {
     /// Number of notices that were delivered and deleted.
     pub delivered: usize,
     /// Number of notices that are to be tried again later.
@@ -56,12 +48,12 @@ pub struct Outbox {
 ///
 /// Notices about one access go in their order: while one waits for another try, later ones wait
 /// behind it. A notice is given up after a permanent error, or after [`super::GIVE_UP_AFTER`]. It
-/// stays as a record labelled [`super::dead_label`], and the log says so.
+/// stays as a record labelled [`super::notice::dead_label`], and the log says so.
 ///
 /// # Errors
 /// [`StoreError`] when the store fails. A notice that was delivered but could not be noted comes
 /// again.
-pub async fn deliver_due(
+pub(crate) async fn deliver_due(
     store: &dyn Store,
     notifier: &dyn Notifier,
     ask: DeliveryRequest<'_>,

@@ -15,10 +15,10 @@ mod webhook;
 mod words;
 
 pub use backoff::{GIVE_UP_AFTER, GIVE_UP_TRIES};
-pub use deliver::{DeliveryRequest, Outbox, deliver_due};
+pub(crate) use deliver::{DeliveryRequest, deliver_due};
 #[cfg(feature = "email")]
 pub use email::{Email, EmailConfig, EmailError, MailTls};
-pub use notice::{Notice, OutboxRecord, dead_label};
+pub use notice::Notice;
 pub use notifier::{Notifier, NotifyError, TracingNotifier};
 #[cfg(feature = "http")]
 pub use slack::Slack;

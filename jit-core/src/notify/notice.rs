@@ -85,7 +85,7 @@ impl Notice {
 /// A notice on its way to one notifier, or given up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct OutboxRecord {
+pub(super) struct OutboxRecord {
     /// Notice to deliver.
     pub notice: Notice,
     /// Name of the notifier.
@@ -102,7 +102,7 @@ pub struct OutboxRecord {
 /// Returns the label of notices that were given up, for [`crate::store::PageQuery`]. Their records
 /// stay until somebody deletes them.
 #[must_use]
-pub fn dead_label() -> (String, String) {
+pub(super) fn dead_label() -> (String, String) {
     (STATE.to_owned(), "dead".to_owned())
 }
 
@@ -115,7 +115,7 @@ impl OutboxRecord {
     ///
     /// # Errors
     /// [`StoreError::Damaged`] when it is not one.
-    pub fn read(record: &Record) -> Result<Self, StoreError> {
+    pub(super) fn read(record: &Record) -> Result<Self, StoreError> {
         serde_json::from_slice(&record.body).map_err(|error| damaged(&record.at.key, &error))
     }
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::deliver::Outbox;
+use super::notice::dead_label;
 use super::*;
 use crate::audit_event::EventKind;
 use crate::clock::{SystemEntropy, Time};

@@ -1,10 +1,11 @@
 //! Building blocks for tests of this crate, of its adapters and of an embedder's own
 //! implementations.
 
-pub mod bench;
-pub mod clock;
+mod bench;
+mod clock;
 pub mod database_laws;
 pub mod faulty;
+#[doc(hidden)]
 pub mod live;
 pub mod mock;
 pub mod store_laws;

@@ -8,8 +8,8 @@
 
 use std::fmt::Write;
 
-use jit_core::database::adapter::name_for;
 use jit_core::id::StoreId;
+use jit_core::internal::adapter::name_for;
 
 use super::{COLUMNS, FIND, Scope, asked, write_rows};
 use crate::account::{literal, quoted};

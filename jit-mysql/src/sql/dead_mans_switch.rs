@@ -5,7 +5,7 @@
 //! Names in an event are hexadecimal digits, so that nothing in them can be taken for a part of the
 //! statement; in its REVOKE they are quoted.
 
-use jit_core::database::adapter::name_for;
+use jit_core::internal::adapter::name_for;
 
 use super::hosts::{certain, may_match, place, specific};
 use super::{Flavour, Read, hex, routines, stop_if};

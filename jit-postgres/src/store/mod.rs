@@ -22,8 +22,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jit_core::clock::{Entropy as _, SystemEntropy, Time};
-use jit_core::database::adapter::{ConfigError, Pool};
 use jit_core::id::TenantId;
+use jit_core::internal::adapter::{ConfigError, Pool};
 use jit_core::store::{
     Change, Claim, ClaimRequest, Claimed, ClockState, Committed, Lane, PageQuery, Pulse, Record, RecordKey, Store,
     StoreError, StoredEntry,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta};
 use jit_core::clock::{Clock as _, SystemClock, Time, after, span, to_std};
-use jit_core::database::adapter::Pool;
+use jit_core::internal::adapter::Pool;
 use jit_core::store::{Pulse, StoreError};
 use tokio::sync::watch;
 use tokio_postgres::Row;

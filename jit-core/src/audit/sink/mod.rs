@@ -126,7 +126,7 @@ impl SinkError {
 /// Progress of a sink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Delivered {
+pub(crate) struct Delivered {
     /// Number of entries that this call delivered.
     pub entries: usize,
     /// Number of checkpoints that this call delivered.
@@ -140,7 +140,7 @@ pub struct Delivered {
 /// Reason why a delivery did not go on.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum DeliverError {
+pub(crate) enum DeliverError {
     /// The store failed during the delivery.
     #[error("the log could not be read, or the sink's progress could not be stored")]
     Store(#[from] StoreError),
@@ -161,7 +161,7 @@ pub enum DeliverError {
 /// # Errors
 /// [`DeliverError::Sink`] if the sink fails. Nothing is lost: the next call begins where it
 /// stopped.
-pub async fn deliver_pending(
+pub(crate) async fn deliver_pending(
     store: &dyn Store,
     tenant: &TenantId,
     sink: &dyn AuditSink,

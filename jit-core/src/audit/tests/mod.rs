@@ -8,6 +8,7 @@ use std::sync::Arc;
 use self::touched::{Touch, Touched};
 use super::head::put;
 use super::*;
+use crate::audit::tree::Edge;
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::{SystemEntropy, Time};
 use crate::id::{AccessId, NodeId, TenantId};

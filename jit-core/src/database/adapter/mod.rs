@@ -27,4 +27,8 @@ pub use url::{SAID_BY_CREDENTIALS, SAID_BY_TLS, decoded, percent_decoded, refuse
 
 #[doc(inline)]
 pub use crate::adapter_settings;
+pub use crate::database::mark::{store_in, stores_in};
+pub use crate::database::password::Password;
+#[cfg(feature = "tls")]
+pub use crate::database::tls::{TlsError, client_config, trusted};
 pub use crate::names::name_for;

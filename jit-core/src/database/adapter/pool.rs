@@ -14,7 +14,8 @@ use super::answers::{all_certain, none_applied, too_slow, unknown_to_all};
 use super::settings::Settings;
 use super::settle::{Settling, settle, settle_limit};
 use super::time::Budget;
-use crate::database::{Call, DatabaseError, Identity, Password, SettleOrder};
+use crate::database::password::Password;
+use crate::database::{Call, DatabaseError, Identity, SettleOrder};
 
 /// Opener of connections to one server.
 pub trait Connects: Debug + Send + Sync + 'static {

@@ -11,8 +11,8 @@ use std::time::Duration;
 use anyhow::Result;
 use async_trait::async_trait;
 use jit_core::clock::Time;
-use jit_core::database::adapter::name_for;
 use jit_core::database::{Database, DeadMansSwitch, TlsMode};
+use jit_core::internal::adapter::name_for;
 use jit_core::store::BoxError;
 use jit_core::testkit::database_laws::{
     Act, By, DatabaseLaw, Hold, Login, Need, Privilege, Row, UserSession, WRONG_PASSWORD, World,
