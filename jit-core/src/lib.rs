@@ -19,8 +19,9 @@
 //! use std::sync::Arc;
 //! use std::time::Duration;
 //!
-//! use jit_core::testkit::mock::{MockServer, Profile}; use jit_core::{AccessRequest, AccessState,
-//! Actor, Jit, MemoryStore, PolicyDocument, SystemClock}; use jit_core::{TenantId, TimeDelta};
+//! use jit_core::testkit::mock::{MockServer, Profile};
+//! use jit_core::{AccessRequest, AccessState, Actor, Jit, MemoryStore, PolicyDocument};
+//! use jit_core::{SystemClock, TenantId, TimeDelta};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
@@ -154,7 +155,7 @@ pub use actor::{Actor, Evidence};
 pub use audit::{JsonLines, SigningKey};
 pub use chrono::TimeDelta;
 pub use clock::{SystemClock, SystemEntropy, Time};
-pub use database::{EnvCredentials, TlsMode};
+pub use database::{EnvCredentials, FileCredentials, TlsMode};
 pub use directory::DirectoryError;
 pub use engine::{
     About, AccessRequest, AccessView, Builder, EngineEvent, ErrorClass, Filter, Jit, JitError, PassReport, PumpHandle,

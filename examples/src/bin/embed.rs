@@ -16,7 +16,7 @@ use jit_postgres::{PostgresConfig, PostgresDatabase};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let url = std::env::args().nth(1).context("say where the database is: embed postgres://jit_broker@host/orders")?;
+    let url = std::env::args().nth(1).context("say where the database is")?;
     let tls = TlsMode::verify_full(std::env::args().nth(2).map(Into::into));
     let password = Arc::new(EnvCredentials::new("ORDERS_PASSWORD"));
     let config = PostgresConfig::from_url(&url)?.tls(tls).credentials(password);

@@ -161,8 +161,11 @@ pub trait Database: Debug + Send + Sync + 'static {
     }
 
     /// Writes one script for the engine's own client that sets this server up for these roles, or
-    /// repairs it. The script makes the broker's account without its password, its rights, and the
-    /// dead man's switch. It can be run any number of times. This call needs no running server.
+    /// repairs it. The script makes the broker's account, its rights, and the dead man's switch. It
+    /// can be run any number of times. This call needs no running server.
+    ///
+    /// The script holds no password. For a new account, whoever runs it puts the password in front
+    /// of it, as the first lines of the script say.
     ///
     /// # Errors
     /// [`Rejection::Other`] if this kind of database has no such script.

@@ -44,7 +44,7 @@ use crate::store::{Store, StoreError, identity};
 ///     .database("orders-prod", orders)
 ///     .notifier("log", TracingNotifier)
 ///     .link("https://access.example.com/{id}")
-///     .signing_key(SigningKey::load_or_create(key, "jit/default", &SystemEntropy)?)
+///     .signing_key(SigningKey::load_or_create(key, "orders", &SystemEntropy)?)
 ///     .audit_sink(JsonLines::append("/var/log/jit/audit.jsonl")?)
 ///     .build()
 ///     .await?;

@@ -161,7 +161,7 @@ impl SetUp<'_> {
         let scripts = self.routines().iter().map(|routine| routine.script(self.flavour, false, &self.broker.quoted()));
         let scripts: Vec<String> = scripts.map(|script| format!("{script};\n")).collect();
         format!(
-            "\n-- procedures have the rights that the broker must not have: a role is usable at once only by the first\n{}SELECT 'jit is set up here: jit doctor says what else there is' AS jit;\n",
+            "\n-- procedures have the rights that the broker must not have: a role is usable at once only by the first\n{}SELECT 'jit is set up here: jit doctor, or Jit::check_target in a service, says what else there is' AS jit;\n",
             scripts.concat()
         )
     }

@@ -109,7 +109,7 @@ GRANT {name} TO CURRENT_USER;
 REVOKE {name} FROM CURRENT_USER;
 \endif
 COMMIT;
-\echo 'jit is set up here: `jit doctor` says what else there is'
+\echo 'jit is set up here: `jit doctor`, or Jit::check_target in a service, says what else there is'
 ",
         literal = escape_literal(broker),
         literal_database = escape_literal(database),

@@ -6,6 +6,7 @@
 //! a CA to trust instead of the system's. The policy is `policy.toml`, as `jit init` writes it.
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing, reason = "a missing field is null")]
 mod tests;
 
 use std::error::Error;
@@ -41,7 +42,7 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         .audit_sink(JsonLines::append("audit.jsonl")?)
         .build()
         .await?;
-    // a target that is down or not set up yet is no reason not to start, and worth a line in the log
+    // a target that is down or not set up yet is worth a line, and no reason not to start
     match jit.check_target(&TARGET.parse()?).await {
         Ok(report) => report.checks.iter().for_each(|check| eprintln!("{TARGET}: {}", check.message)),
         Err(error) => eprintln!("{TARGET}: {error}"),

@@ -106,3 +106,43 @@ async fn errors_have_the_status_that_fits() -> Outcome {
     call(&routes, "bob", &approve, yes, 409).await?;
     Ok(())
 }
+
+#[tokio::test]
+async fn the_book_shows_the_json_of_a_view_as_it_is() -> Outcome {
+    let book = include_str!("../../../../docs/src/embedding.md");
+    let shown = book.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap_or_default();
+    let shown: Value = serde_json::from_str(shown)?;
+    let read: AccessView = serde_json::from_value(shown.clone())?;
+    assert_eq!(serde_json::to_value(&read)?, shown);
+
+    let (_bench, routes) = service().await?;
+    let asked = call(&routes, "alice", "/access", half_an_hour(), 200).await?;
+    let keys = |view: &Value| view.as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect::<Vec<_>>();
+    assert_eq!(keys(&asked), keys(&shown));
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_book_shows_the_status_of_every_kind_of_error() -> Outcome {
+    let book = include_str!("../../../../docs/src/embedding.md");
+    let said = || "said".to_owned();
+    let errors: Vec<JitError> = vec![
+        JitError::Denied { reason: said(), rule: None },
+        JitError::NotAllowed { who: said(), what: said(), hint: said() },
+        JitError::FactorRefused { why: said() },
+        JitError::Invalid { why: said() },
+        JitError::NotFound { what: "access", name: said(), hint: said() },
+        JitError::Standing { finding: said() },
+        JitError::Stopped { scope: said(), by: said(), reason: said() },
+        JitError::ClockDoubtful { why: said() },
+        JitError::Busy,
+        JitError::Policy { why: said() },
+        JitError::Internal { what: "a pass", why: said() },
+    ];
+    for error in errors {
+        let row = format!("| {} |", error.class().http_status());
+        let row = book.lines().find(|line| line.starts_with(&row)).unwrap_or_default();
+        assert!(row.contains(&format!("`{}`", error.kind())), "{error:?}: {row}");
+    }
+    Ok(())
+}

@@ -101,8 +101,8 @@ impl Jit {
     }
 
     /// Returns one script that sets the target up, or fixes it, for all roles that policy makes
-    /// requestable. A DBA runs it with the engine's own client: see [`Database::set_up`]. The
-    /// target need not answer.
+    /// requestable. A DBA runs it with the engine's own client and puts the password of a new
+    /// broker in front of it: see [`Database::set_up`]. The target need not answer.
     ///
     /// # Errors
     /// [`JitError::NotFound`] if there is no such target, [`JitError::Database`] if its kind has no
