@@ -20,7 +20,7 @@ features=jit-core/email,jit-core/http,jit-core/oidc,jit-core/sqlite,jit-core/tes
 # The engine's tests mostly wait for the end of a window: more of them than cores run side by side.
 export RUST_TEST_THREADS=${RUST_TEST_THREADS:-12}
 begun=$SECONDS
-cargo test --locked --quiet --no-fail-fast "${packages[@]}" --features "$features" --lib --test engine -- "$@" || {
+cargo test --locked --quiet --no-fail-fast "${packages[@]}" --features "$features" --lib --test engine --test rooms -- "$@" || {
     printf 'quick: failed after %s s: see above\n' "$((SECONDS - begun))" >&2
     exit 1
 }

@@ -286,7 +286,7 @@ fn a_clock_two_days_back_stops_new_grants_until_it_is_accepted() {
     store.execute("UPDATE meta SET mark = mark + 2 * 86400000000, boot = 'another'", []).unwrap();
     drop(store);
     jit(folder.path(), &[&ASK[..4], &["--for=5m"]].concat()).fails(1, "jit clock accept");
-    jit(folder.path(), &["clock", "accept", "--as=bob"]).fails(1, "`bob` may not clock");
+    jit(folder.path(), &["clock", "accept", "--as=bob"]).fails(1, "`bob` may not accept the clock");
     assert_eq!(jit(folder.path(), &["clock", "accept", "--as=frank"]).code, 0);
     asked(folder.path());
 }

@@ -11,7 +11,7 @@ use tiberius::Row;
 
 use crate::connect::{Connection, Connector, Server, Value};
 use crate::error;
-use crate::observe::{SubjectRow, values};
+use crate::observe::{MembershipRow, values};
 use crate::row::Columns;
 use crate::sql::{self, ROWS};
 
@@ -103,11 +103,11 @@ async fn once<O: Orders>(
     let wait = if roles.len() > 1 { budget.left().mul_f64(SHORT_WAIT) } else { budget.patience() };
     // Orders of a call that was given up must not be done later.
     let until = whole_micros(connection.server.clock.after(budget.statement()));
-    let rows: Vec<SubjectRow<'_>> = batch
+    let rows: Vec<MembershipRow<'_>> = batch
         .iter()
         .filter_map(|&i| {
             let (not_after, powers, actors) = all.terms(i);
-            Some(SubjectRow { membership: all.membership(i)?, not_after: not_after.min(until), powers, actors })
+            Some(MembershipRow { membership: all.membership(i)?, not_after: not_after.min(until), powers, actors })
         })
         .collect();
     let text = O::text(&connection.server, call, rows.len(), wait.as_millis().max(1));

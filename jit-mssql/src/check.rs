@@ -12,7 +12,7 @@ use crate::account::{bare, literal, quoted};
 use crate::connect::{AZURE_DATABASE, Connection, Server};
 use crate::dead_mans_switch::{PLANTED, State};
 use crate::error::reading;
-use crate::observe::{SubjectRow, values};
+use crate::observe::{MembershipRow, values};
 use crate::row::Columns;
 use crate::sql::dead_mans_switch::{job, job_name, make};
 use crate::sql::{self, ROWS, Scope};
@@ -191,8 +191,8 @@ async fn of_the_roles(
     // The statement asks for pairs of account and role.
     let nobody = Account::new("-").map_err(|error| DatabaseError::not_applied(error.to_string()))?;
     let memberships: Vec<Membership> = roles.iter().map(|role| Membership::new(nobody.clone(), role.clone())).collect();
-    let rows: Vec<SubjectRow<'_>> =
-        memberships.iter().map(|membership| SubjectRow::only(membership, Time::UNIX_EPOCH)).collect();
+    let rows: Vec<MembershipRow<'_>> =
+        memberships.iter().map(|membership| MembershipRow::only(membership, Time::UNIX_EPOCH)).collect();
     let text = sql::check_roles(connection.server.scope, rows.len());
     let results = connection.run(&text, values(&rows)).await.all().map_err(reading)?;
     let [found, powers] = results.as_slice() else {

@@ -13,7 +13,7 @@ use jit_core::policy::Sessions;
 
 use crate::connect::{AZURE_DATABASE, Connection, EXPRESS, Server, Value};
 use crate::error::{self, reading};
-use crate::observe::{SubjectRow, values};
+use crate::observe::{MembershipRow, values};
 use crate::row::Columns;
 use crate::sql::{self, dead_mans_switch as statements};
 
@@ -133,7 +133,8 @@ async fn arm_some(
 ) -> Result<Vec<Result<Armed, DatabaseError>>, DatabaseError> {
     let identity = connection.meant(call)?;
     let until = connection.until(budget);
-    let rows: Vec<SubjectRow<'_>> = orders.iter().map(|order| SubjectRow::only(&order.membership, until)).collect();
+    let rows: Vec<MembershipRow<'_>> =
+        orders.iter().map(|order| MembershipRow::only(&order.membership, until)).collect();
     let leases = orders.iter().flat_map(|order| {
         let millis = order.ends_in.saturating_add(grace).as_micros().div_ceil(1_000);
         [

@@ -68,7 +68,7 @@
 //! - The server's certificate is verified, chain and name, before the login. A CA file is trusted
 //!   instead of the system's roots. A server without a certificate of its own shows a self-signed
 //!   one, which is refused.
-//! - All statements stand in `sql.rs`, for review.
+//! - All statements are in `sql/`, for review.
 
 mod account;
 mod batch;

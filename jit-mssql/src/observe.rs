@@ -25,7 +25,7 @@ pub(crate) struct Moment {
     ahead: TimeDelta,
 }
 
-/// Result of [`Connection::look`] at one subject, with the extra facts that ending its sessions
+/// Result of [`Connection::look`] at one subject, with what ending its sessions
 /// needs.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Look {
@@ -43,7 +43,7 @@ pub(crate) struct Backend {
 }
 
 /// One row of a question about subjects.
-pub(crate) struct SubjectRow<'a> {
+pub(crate) struct MembershipRow<'a> {
     pub(crate) membership: &'a Membership,
     pub(crate) not_after: Time,
     /// Flag about what the role gives; see [`sql::GRANT`] and [`sql::REVOKE`].
@@ -51,7 +51,7 @@ pub(crate) struct SubjectRow<'a> {
     pub(crate) actors: bool,
 }
 
-impl<'a> SubjectRow<'a> {
+impl<'a> MembershipRow<'a> {
     /// Makes a row that is only looked for.
     pub(crate) fn only(membership: &'a Membership, not_after: Time) -> Self {
         Self { membership, not_after, powers: false, actors: false }
@@ -76,8 +76,8 @@ impl<'a> SubjectRow<'a> {
 }
 
 /// Returns the values of all rows.
-pub(crate) fn values(rows: &[SubjectRow<'_>]) -> Vec<Value> {
-    rows.iter().flat_map(SubjectRow::values).collect()
+pub(crate) fn values(rows: &[MembershipRow<'_>]) -> Vec<Value> {
+    rows.iter().flat_map(MembershipRow::values).collect()
 }
 
 impl Connection {
@@ -94,8 +94,8 @@ impl Connection {
         let mut looks = Vec::with_capacity(memberships.len());
         let mut first = None;
         for memberships in memberships.chunks(ROWS) {
-            let rows: Vec<SubjectRow<'_>> =
-                memberships.iter().map(|&membership| SubjectRow::only(membership, Time::UNIX_EPOCH)).collect();
+            let rows: Vec<MembershipRow<'_>> =
+                memberships.iter().map(|&membership| MembershipRow::only(membership, Time::UNIX_EPOCH)).collect();
             let text = sql::observe(self.server.scope, &self.server.broker_login, rows.len(), LOCK_WAIT_MS);
             let results = self.run(&text, values(&rows)).await.all().map_err(reading)?;
             let (moment, more) = self.shown(&results, memberships)?;
@@ -185,7 +185,7 @@ impl Connection {
                     tracing::warn!(account = ?account, "a holder has a name with control characters and cannot be managed: rename it");
                     continue;
                 };
-                let mut holder = Holder::new(role.clone(), account, edge(row.yes("admin")?));
+                let mut holder = Holder::new(role.clone(), account, membership_grant(row.yes("admin")?));
                 holder.role_id = object_id(row, "role_id", "role_sid")?;
                 holder.account_id = object_id(row, "account_id", "account_sid")?;
                 holders.push(holder);
@@ -252,7 +252,7 @@ fn look_of(membership: &Membership, row: &Row) -> Result<Look, DatabaseError> {
     let account_id = object_id(row, "account_id", "account_sid")?;
     let role_id = object_id(row, "role_id", "role_sid")?;
     let name = row.maybe_text("account_name")?;
-    let direct = if row.yes("direct")? { vec![edge(row.yes("admin")?)] } else { Vec::new() };
+    let direct = if row.yes("direct")? { vec![membership_grant(row.yes("admin")?)] } else { Vec::new() };
     // The members of a directory's group are not in the server's catalog.
     let group = matches!(row.maybe_text("account_type")?.as_deref().map(str::trim_end), Some("G" | "X"));
     let members = if group { vec![format!("whoever is in the group {}", membership.account)] } else { Vec::new() };
@@ -283,7 +283,7 @@ fn at<'a>(looks: &'a mut [Look], row: &Row) -> Result<Option<&'a mut Look>, Data
 }
 
 /// Makes the direct membership. The catalog names no grantor, and a role is used without being set.
-fn edge(admin: bool) -> MembershipGrant {
+fn membership_grant(admin: bool) -> MembershipGrant {
     MembershipGrant::new(Grantor::Unknown, MembershipScope::SetRole).admin(admin)
 }
 

@@ -8,7 +8,7 @@ use jit_core::database::{DatabaseError, MOST_OWNED_OBJECTS, Membership, Owned, O
 
 use crate::connect::Connection;
 use crate::error::reading;
-use crate::observe::{LOCK_WAIT_MS, SubjectRow, values};
+use crate::observe::{LOCK_WAIT_MS, MembershipRow, values};
 use crate::row::Columns;
 use crate::sql::{self, ROWS};
 
@@ -17,8 +17,8 @@ impl Connection {
     pub(crate) async fn owned_objects(&mut self, memberships: &[Membership]) -> Result<Owned, DatabaseError> {
         let mut all = Vec::with_capacity(memberships.len());
         for memberships in memberships.chunks(ROWS) {
-            let rows: Vec<SubjectRow<'_>> =
-                memberships.iter().map(|membership| SubjectRow::only(membership, Time::UNIX_EPOCH)).collect();
+            let rows: Vec<MembershipRow<'_>> =
+                memberships.iter().map(|membership| MembershipRow::only(membership, Time::UNIX_EPOCH)).collect();
             let text = sql::owned_objects(self.server.scope, rows.len(), LOCK_WAIT_MS);
             let results = self.run(&text, values(&rows)).await.all().map_err(reading)?;
             let mut found: BTreeMap<i32, Vec<OwnedObject>> = BTreeMap::new();

@@ -316,7 +316,7 @@ async fn of_the_roles(
             findings.push(finding(Severity::Refusal, ("role", on()), format!("there is no role `{role}`"), remedy));
             continue;
         }
-        if !seen.direct.iter().any(|edge| edge.admin) {
+        if !seen.direct.iter().any(|grant| grant.admin) {
             findings.push(finding(
                 Severity::Refusal,
                 ("admin-option", on()),

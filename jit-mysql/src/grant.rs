@@ -139,7 +139,7 @@ fn refusal(broker: &str, order: &GrantOrder, named: &Named, look: &Look) -> Opti
     } else if !seen.account_exists {
         (
             Rejection::NoSuchAccount,
-            format!("there is no account `{account}`{}: name it with its host, as the server does", seen.said_alike()),
+            format!("there is no account `{account}`{}: name it with its host, as the server does", seen.alike_hint()),
         )
     } else if format!("{}@{}", named.account.user, named.account.host) == broker {
         (Rejection::Other, is_the_broker(account))

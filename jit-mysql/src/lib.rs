@@ -76,7 +76,7 @@
 //!   memberships from those of others.
 //! - Every change is one packet, which compares the server's own clock with the deadline of the
 //!   order.
-//! - All statements are in `sql.rs` and `sql/`, for review.
+//! - All statements are in `sql/`, for review.
 
 mod account;
 mod block;

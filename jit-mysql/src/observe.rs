@@ -50,7 +50,7 @@ pub(crate) struct Named {
 }
 
 #[derive(Debug, Serialize)]
-struct SubjectRow<'a> {
+struct MembershipRow<'a> {
     account_user: &'a str,
     account_host: &'a str,
     role_user: &'a str,
@@ -295,9 +295,9 @@ impl Connection {
     }
 
     pub(crate) async fn say_what_is_asked(&mut self, named: &[Named]) -> Result<(), DatabaseError> {
-        let asked: Vec<SubjectRow<'_>> = named
+        let asked: Vec<MembershipRow<'_>> = named
             .iter()
-            .map(|one| SubjectRow {
+            .map(|one| MembershipRow {
                 account_user: &one.account.user,
                 account_host: &one.account.host,
                 role_user: &one.role.user,
@@ -333,7 +333,7 @@ impl Connection {
                 tracing::warn!(account = ?member.user, "a holder has a name with control characters and cannot be managed: rename it");
                 continue;
             };
-            holders.push(Holder::new(role, account, edge(number(row, "with_admin")? != 0)));
+            holders.push(Holder::new(role, account, membership_grant(number(row, "with_admin")? != 0)));
         }
         Ok(Holders::new(self.moment().await?.identity, holders))
     }
@@ -391,7 +391,7 @@ impl Catalog {
         let Named { account, role } = named;
         let known = self.known(account, there);
         let held = self.held.get(account);
-        let direct = held.and_then(|held| held.get(role)).map(|admin| edge(*admin));
+        let direct = held.and_then(|held| held.get(role)).map(|admin| membership_grant(*admin));
         let others = held.into_iter().flat_map(BTreeMap::keys).filter(|via| *via != role);
         let mut through: Vec<String> = others.filter(|via| self.leads_to(via, role)).map(Name::as_role).collect();
         for everybodys in &self.everybody {
@@ -439,7 +439,7 @@ pub(crate) fn observation(moment: Moment, looks: Vec<Look>) -> Observation {
 }
 
 /// Makes the direct membership. The catalog names no grantor, and SET ROLE cannot be withheld.
-fn edge(admin: bool) -> MembershipGrant {
+fn membership_grant(admin: bool) -> MembershipGrant {
     MembershipGrant::new(Grantor::Unknown, MembershipScope::SetRole).admin(admin)
 }
 

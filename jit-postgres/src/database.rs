@@ -17,7 +17,7 @@ use crate::connect::{Connection, Connector};
 use crate::sql::{Catalog, set_up};
 use crate::{account, check, dead_mans_switch, grant, observe, revoke};
 
-/// Time that a look waits for the table of connections.
+/// Longest wait of a look for the marks of stores. A look goes on without them.
 const MARKS_WAIT: Duration = Duration::from_secs(1);
 
 /// One PostgreSQL cluster, reached through one of its databases.

@@ -29,7 +29,7 @@ const WAKES_WITHIN: Duration = Duration::from_secs(3);
 const AGAIN: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Serialize)]
-struct SubjectRow<'a> {
+struct MembershipRow<'a> {
     i: usize,
     account: &'a str,
     account_id: Option<u32>,
@@ -41,7 +41,7 @@ struct SubjectRow<'a> {
     ends: Option<bool>,
 }
 
-impl<'a> SubjectRow<'a> {
+impl<'a> MembershipRow<'a> {
     fn of(i: usize, membership: &'a Membership) -> Self {
         Self {
             i,
@@ -186,8 +186,8 @@ impl Connection {
         let home = self.marked().await.filter(|_| !memberships.is_empty())?;
         let guard = self.prepared(&self.statements.guard, &sql::guard(home)).await.ok()?;
         let marks = self.prepared(&self.statements.marks, &sql::marks(home)).await.ok()?;
-        let asked: Vec<SubjectRow<'_>> =
-            memberships.iter().enumerate().map(|(i, membership)| SubjectRow::of(i, membership)).collect();
+        let asked: Vec<MembershipRow<'_>> =
+            memberships.iter().enumerate().map(|(i, membership)| MembershipRow::of(i, membership)).collect();
         let asked = written(&asked).ok()?;
         let begin = sql::begin_reading(wait.as_millis().max(1));
         let (broker, pid) = (self.server.broker, self.server.pid);
@@ -400,10 +400,10 @@ async fn arm_all(
     grace: Duration,
     budget: Budget,
 ) -> Result<Vec<Result<Armed, DatabaseError>>, DatabaseError> {
-    let asked = orders.iter().enumerate().map(|(i, order)| SubjectRow {
+    let asked = orders.iter().enumerate().map(|(i, order)| MembershipRow {
         micros: Some(i64::try_from(order.ends_in.saturating_add(grace).as_micros()).unwrap_or(i64::MAX)),
         ends: Some(order.sessions == Sessions::End),
-        ..SubjectRow::of(i, &order.membership)
+        ..MembershipRow::of(i, &order.membership)
     });
     let asked = written(&asked.collect::<Vec<_>>())?;
     // A packet of a call that was given up must not move what is armed later.
@@ -537,8 +537,8 @@ async fn disarm_all(
     memberships: &[Membership],
     budget: Budget,
 ) -> Result<Vec<Result<Disarmed, DatabaseError>>, DatabaseError> {
-    let asked: Vec<SubjectRow<'_>> =
-        memberships.iter().enumerate().map(|(i, membership)| SubjectRow::of(i, membership)).collect();
+    let asked: Vec<MembershipRow<'_>> =
+        memberships.iter().enumerate().map(|(i, membership)| MembershipRow::of(i, membership)).collect();
     let until = connection.server.clock.after(budget.left());
     let asked = written(&asked)?;
     let store = call.store.as_ref().map(StoreId::as_str);
@@ -574,6 +574,6 @@ async fn disarm_all(
     Ok(results)
 }
 
-fn written(asked: &[SubjectRow<'_>]) -> Result<String, DatabaseError> {
+fn written(asked: &[MembershipRow<'_>]) -> Result<String, DatabaseError> {
     serde_json::to_string(asked).map_err(|error| DatabaseError::not_applied(error.to_string()))
 }

@@ -106,7 +106,7 @@ pub(crate) fn is_a_collision(state: &str, message: &str) -> bool {
 }
 
 /// Checks whether a prepared statement is missing, or exists already. That does not happen to a
-/// connection of our own, so somebody lends one connection to several clients.
+/// connection of our own, so a pooler in transaction mode is in between.
 fn is_lost(code: &SqlState) -> bool {
     *code == SqlState::INVALID_SQL_STATEMENT_NAME || *code == SqlState::DUPLICATE_PSTATEMENT
 }

@@ -67,7 +67,7 @@
 //!   allows it). On 15 they are granted without options.
 //! - Every change is one transaction of one packet. In it the server compares its own clock with
 //!   the order's deadline.
-//! - All statements stand in `sql.rs` and `sql/`, for review.
+//! - All statements are in `sql/`, for review.
 
 mod account;
 mod block;

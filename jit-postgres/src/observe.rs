@@ -21,7 +21,7 @@ pub(crate) struct Moment {
     pub(crate) identity: Identity,
 }
 
-/// Result of a look at one subject, with the extra facts that ending its sessions needs.
+/// Result of a look at one subject, with what ending its sessions needs.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Look {
     pub(crate) seen: Seen,
@@ -67,7 +67,7 @@ impl Connection {
         if memberships.is_empty() {
             return Ok(Vec::new());
         }
-        let asked = SubjectColumns::of(memberships);
+        let asked = MembershipColumns::of(memberships);
         let statement = self.observe_statement().await?;
         let rows = self
             .client
@@ -201,14 +201,14 @@ pub(crate) fn oid(id: Option<&ObjectId>) -> Option<u32> {
 }
 
 /// Subjects in the form that a statement takes.
-pub(crate) struct SubjectColumns<'a> {
+pub(crate) struct MembershipColumns<'a> {
     accounts: Vec<&'a str>,
     account_ids: Vec<Option<u32>>,
     roles: Vec<&'a str>,
     role_ids: Vec<Option<u32>>,
 }
 
-impl<'a> SubjectColumns<'a> {
+impl<'a> MembershipColumns<'a> {
     pub(crate) fn of(memberships: &'a [Membership]) -> Self {
         Self {
             accounts: memberships.iter().map(|membership| membership.account.as_str()).collect(),

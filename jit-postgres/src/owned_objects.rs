@@ -4,14 +4,14 @@ use jit_core::database::{DatabaseError, MOST_OWNED_OBJECTS, Membership, Owned, O
 
 use crate::connect::Connection;
 use crate::error::reading;
-use crate::observe::{SubjectColumns, list, texts};
+use crate::observe::{MembershipColumns, list, texts};
 use crate::server_text::ServerText;
 use crate::sql;
 
 impl Connection {
     /// Returns the owned objects of each subject, one answer per subject.
     pub(crate) async fn owned_objects(&self, memberships: &[Membership]) -> Result<Owned, DatabaseError> {
-        let asked = SubjectColumns::of(memberships);
+        let asked = MembershipColumns::of(memberships);
         let statement = self.prepared(&self.statements.owned_objects, sql::BELONGINGS).await?;
         let most = i64::try_from(MOST_OWNED_OBJECTS.saturating_add(1)).unwrap_or(i64::MAX);
         self.moment_statement().await?;

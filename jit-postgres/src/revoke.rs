@@ -262,7 +262,7 @@ impl Aftermath<'_> {
     }
 }
 
-/// Returns sessions that were there and no longer are.
+/// Returns the sessions that ended between two looks.
 fn gone(before: &Look, now: &Look) -> Vec<Session> {
     let all = before.backends.iter().zip(&before.seen.sessions);
     all.filter(|(backend, _)| !now.backends.contains(backend)).map(|(_, session)| session.clone()).collect()

@@ -11,7 +11,7 @@ use jit_core::internal::adapter::{Budget, meanwhile};
 
 use crate::connect::{Connection, Connector};
 use crate::error::reading;
-use crate::observe::{Backend, SubjectColumns};
+use crate::observe::{Backend, MembershipColumns};
 use crate::sql;
 
 /// Pause between two looks at the blocking sessions.
@@ -57,7 +57,7 @@ impl Unblock<'_> {
     }
 
     async fn in_the_way(&self, connection: &Connection) -> Result<BTreeSet<Backend>, DatabaseError> {
-        let asked = SubjectColumns::of(&self.memberships);
+        let asked = MembershipColumns::of(&self.memberships);
         let text = connection.server.catalog.text(sql::IN_THE_WAY);
         let parameters = asked.of_accounts(&connection.server, &self.call.label);
         let rows = connection.client.query(&text, &parameters).await.map_err(reading)?;

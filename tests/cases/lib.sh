@@ -166,8 +166,8 @@ pg() {
 # The same, with SQL on standard input.
 pg_in() { "$PSQL" -X -q -At -v ON_ERROR_STOP=1 -h "$W/$1" -p "${PORT[$1]}" -U "$2" -d "$3" -f -; }
 
-# pg_world NAME: a database `orders` with a table and roles, people, and the broker as the README
-# describes it.
+# pg_world NAME: a database `orders` with a table and roles, people, and the broker as the set-up
+# script makes it.
 pg_world() {
   pg "$1" postgres postgres "create database orders"
   pg_in "$1" postgres orders <<'S'

@@ -25,6 +25,6 @@ jit reconcile --target orders-prod --as erin --json >seen 2>&1 || true
 grep -q "$alice" seen || grep -q "$alice" <<<"$confirmed" || faults+=("neither confirm nor reconcile says that access gave alice what she has on the new server")
 dave=$(ask dave orders_read 10m) || cannot "nothing is granted on the new server"; pg_holds new orders_read dave || cannot "dave has not got the role"
 try jit target retire orders-prod --as erin --json; step "retired ($RC): alice's $(state "$alice"), dave's $(state "$dave"), dave holds: $(pg_member new orders_read dave)"
-if ! in_state "$dave" active && pg_holds new orders_read dave; then faults+=("retiring what the lost server had closed dave's live access on the new one as $(state "$dave"), and he keeps the role"); fi
+if ! in_state "$dave" active && pg_holds new orders_read dave; then faults+=("retiring what the lost server had closed dave's live access on the new one as $(state "$dave"), and they keep the role"); fi
 [ ${#faults[@]} = 0 ] || wrong "$(printf '%s; ' "${faults[@]}")"
 right

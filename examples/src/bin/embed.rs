@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use jit_core::{
     AccessRequest, Actor, EnvCredentials, Jit, JsonLines, PolicyDocument, SigningKey, SqliteStore, SystemEntropy,
     TenantId, TimeDelta, TlsMode,
@@ -15,8 +14,8 @@ use jit_core::{
 use jit_postgres::{PostgresConfig, PostgresDatabase};
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let url = std::env::args().nth(1).context("say where the database is")?;
+async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let url = std::env::args().nth(1).ok_or("say where the database is: embed URL [CA]")?;
     let tls = TlsMode::verify_full(std::env::args().nth(2).map(Into::into));
     let password = Arc::new(EnvCredentials::new("ORDERS_PASSWORD"));
     let config = PostgresConfig::from_url(&url)?.tls(tls).credentials(password);

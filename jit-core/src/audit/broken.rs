@@ -13,13 +13,13 @@ pub struct Broken {
     /// Id of that entry, if there is such an entry.
     pub id: Option<String>,
     /// Kind of the damage.
-    pub wrong: Wrong,
+    pub damage: Damage,
 }
 
 /// Kind of damage to a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Wrong {
+pub enum Damage {
     /// The entry's bytes are not those that were numbered.
     Changed,
     /// The entry's bytes are not in the canonical form, or its own fields contradict the log.
@@ -77,13 +77,13 @@ pub enum Wrong {
 
 impl Broken {
     /// Makes a finding about an entry.
-    pub(super) fn entry(number: u64, id: Option<String>, wrong: Wrong) -> Self {
-        Self { number: Some(number), id, wrong }
+    pub(super) fn entry(number: u64, id: Option<String>, damage: Damage) -> Self {
+        Self { number: Some(number), id, damage }
     }
 
     /// Makes a finding about the log as a whole.
-    pub(super) fn log(wrong: Wrong) -> Self {
-        Self { number: None, id: None, wrong }
+    pub(super) fn log(damage: Damage) -> Self {
+        Self { number: None, id: None, damage }
     }
 }
 
@@ -96,19 +96,19 @@ impl fmt::Display for Broken {
             (Some(number), None) => write!(f, "entry {number}: ")?,
             (None, _) => f.write_str("the log: ")?,
         }
-        match &self.wrong {
-            Wrong::Changed => f.write_str("it was changed"),
-            Wrong::Form { why } | Wrong::Line { why } => f.write_str(why),
-            Wrong::Dropped => f.write_str("it was removed"),
-            Wrong::Swapped { with } => write!(f, "it was swapped, it belongs to number {with}"),
-            Wrong::Smuggled => f.write_str("it was inserted"),
-            Wrong::Truncated { size } => {
+        match &self.damage {
+            Damage::Changed => f.write_str("it was changed"),
+            Damage::Form { why } | Damage::Line { why } => f.write_str(why),
+            Damage::Dropped => f.write_str("it was removed"),
+            Damage::Swapped { with } => write!(f, "it was swapped, it belongs to number {with}"),
+            Damage::Smuggled => f.write_str("it was inserted"),
+            Damage::Truncated { size } => {
                 write!(f, "it and all entries after it are missing: there should be {size} entries")
             }
-            Wrong::Tile { id, why } => write!(f, "tile {id} of its tree was changed: {why}"),
-            Wrong::Head { why } => write!(f, "its head was changed: {why}"),
-            Wrong::Checkpoint { size, why } => write!(f, "its checkpoint of size {size} is not valid: {why}"),
-            Wrong::Rewritten { good, bad } => write!(
+            Damage::Tile { id, why } => write!(f, "tile {id} of its tree was changed: {why}"),
+            Damage::Head { why } => write!(f, "its head was changed: {why}"),
+            Damage::Checkpoint { size, why } => write!(f, "its checkpoint of size {size} is not valid: {why}"),
+            Damage::Rewritten { good, bad } => write!(
                 f,
                 "entries were rewritten together with the tree: the checkpoint of size {good} holds, that of size {bad} does not"
             ),

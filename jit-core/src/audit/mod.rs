@@ -25,7 +25,7 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
-pub use broken::{Broken, Wrong};
+pub use broken::{Broken, Damage};
 pub use checkpoint::{Checkpoint, CheckpointError, Statement, origin};
 pub(crate) use entry::EntryContext;
 pub use entry::LogEntry;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::broken::{Broken, Wrong};
+use super::broken::{Broken, Damage};
 use super::checkpoint::{Checkpoint, CheckpointError};
 use super::hash::Hash;
 use super::head::latest_checkpoint;
@@ -121,10 +121,10 @@ async fn prove_against(
     let hashes = read_tiles(store, tenant, &plan).await?;
     // a proof that would not verify is not given out
     if verify_inclusion(&Hash::leaf(&entry.body), number, TreeHead::new(stated.size, stated.root), &hashes).is_err() {
-        return Err(Broken::entry(number, Some(entry.id.to_string()), Wrong::Changed).into());
+        return Err(Broken::entry(number, Some(entry.id.to_string()), Damage::Changed).into());
     }
     let fields = serde_json::from_slice(&entry.body).map_err(|error| {
-        Broken::entry(number, Some(entry.id.to_string()), Wrong::Form { why: format!("it cannot be read: {error}") })
+        Broken::entry(number, Some(entry.id.to_string()), Damage::Form { why: format!("it cannot be read: {error}") })
     })?;
     let checkpoint = checkpoint.note().to_owned();
     Ok(Proof { tenant: tenant.clone(), number, entry: fields, hashes, checkpoint })

@@ -14,7 +14,7 @@ use crate::handling::Sessions;
 
 /// Time between the end of the last access and the firing of the switch, unless the target's
 /// configuration sets one.
-pub const DEAD_MAN_GRACE: Duration = Duration::from_secs(60);
+pub const DEAD_MANS_SWITCH_GRACE: Duration = Duration::from_secs(60);
 
 /// Mechanism by which a database takes a membership away by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -10,7 +10,7 @@ mod rejection;
 mod report;
 mod seen;
 
-pub use dead_mans_switch::{ArmOrder, Armed, DEAD_MAN_GRACE, DeadMansSwitch, Disarmed, SwitchKind};
+pub use dead_mans_switch::{ArmOrder, Armed, DEAD_MANS_SWITCH_GRACE, DeadMansSwitch, Disarmed, SwitchKind};
 pub use order::{DefaultRole, RevokeHow, RevokeOrder, SettleOrder};
 pub use owned_objects::{MOST_OWNED_OBJECTS, Owned, OwnedObject, OwnedObjects};
 pub use rejection::Rejection;

@@ -34,7 +34,7 @@ impl Rejection {
             Self::PrivilegeMissing => "privilege missing",
             Self::AccountHasMembers => "account has members",
             Self::RoleCanGrant => "role can grant",
-            Self::NoDeadMansSwitch => "no dead-man",
+            Self::NoDeadMansSwitch => "no dead man's switch",
             Self::AnotherStore => "another store",
             Self::Other => "other",
         }

@@ -101,7 +101,7 @@ pub struct Seen {
     /// not show if one of them has taken the role this way.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub apart: Vec<Session>,
-    /// PreparedTransaction transactions of the account and of those members.
+    /// Prepared transactions of the account and of those members.
     pub prepared: Vec<PreparedTransaction>,
     /// Account's default roles, as a role's name is written, on engines that have default roles.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -129,7 +129,7 @@ impl Seen {
     /// Lists for a message the accounts that may be meant if there is none of this name. The text
     /// is empty or begins with a semicolon.
     #[must_use]
-    pub fn said_alike(&self) -> String {
+    pub fn alike_hint(&self) -> String {
         if self.alike.is_empty() {
             return String::new();
         }
@@ -255,14 +255,14 @@ pub struct Holder {
     /// Account's lasting id.
     pub account_id: Option<ObjectId>,
     /// Membership of the account in the role.
-    pub edge: MembershipGrant,
+    pub grant: MembershipGrant,
 }
 
 impl Holder {
     /// Creates a holder, by the names alone.
     #[must_use]
-    pub fn new(role: RoleName, account: Account, edge: MembershipGrant) -> Self {
-        Self { role, role_id: None, account, account_id: None, edge }
+    pub fn new(role: RoleName, account: Account, grant: MembershipGrant) -> Self {
+        Self { role, role_id: None, account, account_id: None, grant }
     }
 }
 

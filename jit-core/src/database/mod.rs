@@ -19,10 +19,10 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 pub use crate::catalog::{
-    ArmOrder, Armed, Check, CheckSubject, DEAD_MAN_GRACE, DeadMansSwitch, DefaultRole, Disarmed, Granted, Grantor,
-    Holder, Holders, Identity, MOST_OWNED_OBJECTS, Membership, MembershipGrant, ObjectId, Observation, OfTheBroker,
-    Owned, OwnedObject, OwnedObjects, PreparedTransaction, Rejection, RevokeHow, RevokeOrder, RevokeReport, Seen,
-    Session, SettleOrder, Severity, SwitchKind,
+    ArmOrder, Armed, Check, CheckSubject, DEAD_MANS_SWITCH_GRACE, DeadMansSwitch, DefaultRole, Disarmed, Granted,
+    Grantor, Holder, Holders, Identity, MOST_OWNED_OBJECTS, Membership, MembershipGrant, ObjectId, Observation,
+    OfTheBroker, Owned, OwnedObject, OwnedObjects, PreparedTransaction, Rejection, RevokeHow, RevokeOrder,
+    RevokeReport, Seen, Session, SettleOrder, Severity, SwitchKind,
 };
 pub use crate::handling::MembershipScope;
 pub use credentials::{

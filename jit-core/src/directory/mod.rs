@@ -186,7 +186,7 @@ impl Person {
 #[non_exhaustive]
 pub enum DirectoryError {
     /// The directory answered that there is no such principal or group.
-    #[error("the directory does not know `{who}`")]
+    #[error("the directory does not know `{who}`: check the spelling, or add them to it")]
     Unknown {
         /// Principal or group that was asked for.
         who: String,

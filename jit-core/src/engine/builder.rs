@@ -368,7 +368,7 @@ impl Builder {
         for (id, settings) in core.tenants() {
             core.note_policy(&id, &settings).await?;
             for target in settings.databases.keys() {
-                core.enrol(&id, target).await?;
+                core.register_target(&id, target).await?;
             }
         }
         let lanes = Pump::new(&core);

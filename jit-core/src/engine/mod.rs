@@ -1,6 +1,6 @@
 //! The engine: the commands that people give, and the pump that carries them out.
 
-mod ask;
+mod access_request;
 mod builder;
 mod commands;
 mod contain;
@@ -20,7 +20,7 @@ mod view;
 
 use std::sync::Arc;
 
-pub use ask::{About, AccessRequest, Filter, Scope};
+pub use access_request::{About, AccessRequest, Filter, Scope};
 pub use builder::{Builder, TenantBuilder};
 pub use commands::{Concerns, Drift, Reconcile, StopView, TargetReport};
 pub use error::{ErrorClass, JitError};

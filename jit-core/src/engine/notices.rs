@@ -11,7 +11,7 @@ use crate::model::grant::{Grant, Window};
 
 /// Returns the notifiers that tell of this event: those that the rule names, or all of them. None
 /// if people are not told of it.
-pub(super) fn grantees<'s>(settings: &'s Tenant, access: Option<&Access>, what: EventKind) -> Vec<&'s str> {
+pub(super) fn notifiers<'s>(settings: &'s Tenant, access: Option<&Access>, what: EventKind) -> Vec<&'s str> {
     if !is_told(what) {
         return Vec::new();
     }

@@ -69,7 +69,7 @@ pub trait Factor: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`FactorError::Unavailable`], if it cannot be set up now.
-    fn enrol(&self, who: &Challenge<'_>, entropy: &dyn Entropy) -> Option<Result<Enrolment, FactorError>> {
+    fn enroll(&self, who: &Challenge<'_>, entropy: &dyn Entropy) -> Option<Result<Enrollment, FactorError>> {
         let _ = (who, entropy);
         None
     }
@@ -150,7 +150,7 @@ impl Once {
 /// A second factor that is being set up.
 #[derive(Clone)]
 #[non_exhaustive]
-pub struct Enrolment {
+pub struct Enrollment {
     /// Secret that the person enters into their authenticator application, as an `otpauth://...`
     /// address.
     pub uri: SecretString,
@@ -158,7 +158,7 @@ pub struct Enrolment {
     pub keep: Vec<u8>,
 }
 
-impl Enrolment {
+impl Enrollment {
     /// Creates the set-up of this address.
     #[must_use]
     pub fn new(uri: impl Into<SecretString>, keep: Vec<u8>) -> Self {
@@ -166,9 +166,9 @@ impl Enrolment {
     }
 }
 
-impl Debug for Enrolment {
+impl Debug for Enrollment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Enrolment(..)")
+        f.write_str("Enrollment(..)")
     }
 }
 

@@ -275,4 +275,19 @@ impl Action {
             Self::Mfa => "mfa",
         }
     }
+
+    /// Describes the action for people, after "may" or "may not".
+    #[must_use]
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Revoke => "revoke what others hold",
+            Self::Stop => "stop anything",
+            Self::Resume => "lift a stop",
+            Self::Reconcile => "reconcile",
+            Self::Retire => "write off or confirm a target",
+            Self::Clock => "accept the clock",
+            Self::Audit => "read the log",
+            Self::Mfa => "remove a second factor",
+        }
+    }
 }

@@ -13,7 +13,7 @@ pub enum Kind {
     Holding,
     /// Findings about a target at its last contact.
     Target,
-    /// Facts known about a realm.
+    /// What is known of a realm's server.
     Realm,
     /// Owner of a role: the tenant that a role of a realm belongs to.
     RoleOwner,

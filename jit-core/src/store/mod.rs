@@ -73,7 +73,7 @@ pub trait Store: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] and its like.
-    async fn claim(&self, ask: &ClaimRequest) -> Result<Vec<Claimed>, StoreError>;
+    async fn claim(&self, request: &ClaimRequest) -> Result<Vec<Claimed>, StoreError>;
 
     /// Gives claims back before they expire. A claim that is no longer held is ignored.
     ///
@@ -110,12 +110,12 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// [`StoreError::Unavailable`] and its like.
     async fn read_all(&self, keys: &[RecordKey]) -> Result<Vec<Option<Record>>, StoreError>;
 
-    /// Lists records of one kind of one tenant, ordered by key, after `ask.after`. If the ask names
-    /// a label, only records with that label are listed.
+    /// Lists records of one kind of one tenant, ordered by key, after `query.after`. If the query
+    /// names a label, only records with that label are listed.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] and its like.
-    async fn page(&self, ask: &PageQuery) -> Result<Vec<Record>, StoreError>;
+    async fn page(&self, query: &PageQuery) -> Result<Vec<Record>, StoreError>;
 
     /// Returns numbered entries of the tenant's log, at most `limit`, beginning with number `from`.
     /// The first entry has number 0.
@@ -519,7 +519,9 @@ impl PageQuery {
 #[non_exhaustive]
 pub enum StoreError {
     /// A record is not what was expected; nothing was changed. Read again and decide again.
-    #[error("`{kind} {key}` was changed by somebody else meanwhile")]
+    #[error(
+        "`{kind} {key}` was changed by somebody else meanwhile: nothing was changed here; read it again and decide again"
+    )]
     Conflict {
         /// The kind of the record (or `entry`).
         kind: &'static str,
@@ -534,7 +536,7 @@ pub enum StoreError {
         serial: String,
     },
     /// The change may or may not have been applied. Read before deciding again.
-    #[error("it is not known whether the store kept the change: {why}")]
+    #[error("it is not known whether the store kept the change: {why}; read before you do it again")]
     OutcomeUnknown {
         /// Description of what happened.
         why: String,

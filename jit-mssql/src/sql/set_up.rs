@@ -28,7 +28,10 @@ impl SetUp<'_> {
                 [self.login(), self.roles(), format!("{switch}\n")]
             }
         };
-        format!("{BEGIN}{}PRINT N'jit is set up here: jit doctor, or Jit::check_target in a service, says what else there is'\nGO\n", parts.concat())
+        format!(
+            "{BEGIN}{}PRINT N'jit is set up here: jit doctor, or Jit::check_target in a service, says what else there is'\nGO\n",
+            parts.concat()
+        )
     }
 
     fn login(&self) -> String {

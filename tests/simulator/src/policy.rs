@@ -11,7 +11,7 @@ pub(super) fn guarded(policy: &str) -> String {
     let rule = |rule: &str| {
         let guards = ["write", "administer"].into_iter().find(|name| rule.starts_with(&format!("name = \"{name}\"\n")));
         guards.map(|name| {
-            let first = rule.replacen(name, &format!("{name} with a dead-man"), 1);
+            let first = rule.replacen(name, &format!("{name} with a dead man's switch"), 1);
             let first = first.replacen("targets = [\"a*\", \"b*\"]", "targets = [\"a*\"]\ndead_man = \"required\"", 1);
             format!("{first}[[rule]]\n{rule}")
         })

@@ -11,7 +11,9 @@ use futures_util::FutureExt;
 use tokio::sync::Notify;
 
 use super::clock::SimClock;
-use super::laws::{DEAD_MAN_GRACE, GUARDED, Lawful, Oracle, Remembered, Violation, broken, has_dead_mans_switches};
+use super::laws::{
+    DEAD_MANS_SWITCH_GRACE, GUARDED, Lawful, Oracle, Remembered, Violation, broken, has_dead_mans_switches,
+};
 use super::node::Gate;
 use super::random::Random;
 use super::steps::{ACCOUNTS, ALL_SERVERS, History, PEOPLE, ROLES, SERVERS, copy_of, is_second, straight, stranger_to};
@@ -164,7 +166,7 @@ impl World {
         }
         let dead_mans_switches = has_dead_mans_switches(history.seed);
         if let (true, Some(server)) = (dead_mans_switches, servers.get(GUARDED)) {
-            server.set_dead_mans_switch(Some(DEAD_MAN_GRACE));
+            server.set_dead_mans_switch(Some(DEAD_MANS_SWITCH_GRACE));
         }
         let store = MemoryStore::new(Arc::clone(&clock) as Arc<dyn Clock>);
         let now = clock.wall();

@@ -170,7 +170,7 @@ impl Scene {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        Err("the dead-man does not fire".into())
+        Err("the dead man's switch does not fire".into())
     }
 
     /// Checks whether the account is in this role.

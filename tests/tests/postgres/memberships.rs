@@ -19,7 +19,7 @@ pub(crate) async fn locked(scene: Scene) -> Result<(), BoxError> {
     let session = scene.running.session(&scene.account, "postgres").await?;
     session.batch_execute(&format!("BEGIN; GRANT {} TO {other}", scene.role)).await?;
     let report = scene.revoke().await?;
-    let ours = report.seen.direct.iter().filter(|edge| edge.grantor == Grantor::Broker).count();
+    let ours = report.seen.direct.iter().filter(|grant| grant.grantor == Grantor::Broker).count();
     must(ours == 0, format!("it is still held: {:?}", report.seen.direct))?;
     must(session.batch_execute("COMMIT").await.is_err(), "the session that was in the way goes on")
 }

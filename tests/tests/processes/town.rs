@@ -215,7 +215,7 @@ mfa = {{ of = "approver", within = "5m", factor = "totp" }}
 
     /// Enrols somebody for codes, and returns their secret in base32. This uses up the code of half
     /// a minute ago.
-    pub(crate) async fn enrols(&self, who: &str) -> Result<String> {
+    pub(crate) async fn enrolls(&self, who: &str) -> Result<String> {
         let said = self.jit(&["mfa", "enroll", "--json", "--as", who]).await?.done()?.json()?;
         let uri = said["uri"].as_str().context("no uri")?;
         let secret =

@@ -44,7 +44,7 @@ pub(crate) fn all(tests: &mut Tests, servers: &Servers) {
 async fn story(town: Town) -> Result<()> {
     let mut secrets = Vec::new();
     for who in ["alice", "dana", "bob", "grace"] {
-        secrets.push(town.enrols(who).await?);
+        secrets.push(town.enrolls(who).await?);
     }
     let [alice, dana, bob, grace] = secrets.as_slice() else { anyhow::bail!("four have codes") };
     let mut pump = town.runs(&["pump"])?;

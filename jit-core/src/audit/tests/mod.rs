@@ -152,7 +152,7 @@ async fn a_changed_entry_is_named() {
     let log = Log::with(700).await;
     for number in [0, 255, 256, 511, 699] {
         let broken = log.touched(Touch::Change(number)).await;
-        assert_eq!(broken, Broken { number: Some(number), id: log.id(number).await, wrong: Wrong::Changed });
+        assert_eq!(broken, Broken { number: Some(number), id: log.id(number).await, damage: Damage::Changed });
     }
     assert!(log.touched(Touch::Change(5)).await.to_string().starts_with("entry 5 ("));
 }
@@ -163,7 +163,7 @@ async fn a_dropped_entry_is_named() {
     for number in [0, 100, 255, 256, 698] {
         for touch in [Touch::Drop(number), Touch::DropAndCloseUp(number)] {
             let broken = log.touched(touch).await;
-            assert_eq!(broken, Broken { number: Some(number), id: None, wrong: Wrong::Dropped }, "{touch:?}");
+            assert_eq!(broken, Broken { number: Some(number), id: None, damage: Damage::Dropped }, "{touch:?}");
         }
     }
 }
@@ -173,8 +173,8 @@ async fn swapped_entries_are_named() {
     let log = Log::with(700).await;
     for (one, other) in [(0, 1), (3, 200), (10, 690), (255, 256)] {
         let broken = log.touched(Touch::Swap(one, other)).await;
-        let wrong = Wrong::Swapped { with: other };
-        assert_eq!(broken, Broken { number: Some(one), id: log.id(other).await, wrong });
+        let wrong = Damage::Swapped { with: other };
+        assert_eq!(broken, Broken { number: Some(one), id: log.id(other).await, damage: wrong });
     }
 }
 
@@ -183,7 +183,7 @@ async fn a_smuggled_entry_is_named() {
     let log = Log::with(700).await;
     for number in [0, 77, 256, 700] {
         let broken = log.touched(Touch::Smuggle(number)).await;
-        assert_eq!((broken.number, &broken.wrong), (Some(number), &Wrong::Smuggled), "{broken}");
+        assert_eq!((broken.number, &broken.damage), (Some(number), &Damage::Smuggled), "{broken}");
     }
 }
 
@@ -192,7 +192,7 @@ async fn a_truncated_log_is_noticed() {
     let log = Log::with(700).await;
     for number in [0, 256, 699] {
         let broken = log.touched(Touch::Truncate(number)).await;
-        assert_eq!(broken, Broken { number: Some(number), id: None, wrong: Wrong::Truncated { size: 700 } });
+        assert_eq!(broken, Broken { number: Some(number), id: None, damage: Damage::Truncated { size: 700 } });
     }
 }
 
@@ -203,7 +203,7 @@ async fn a_log_cut_back_together_with_its_tree_is_noticed_by_its_checkpoints() {
     let head = LogHead { size: 0, root: Hash::empty(), epoch: 0, checkpointed: 0 };
     log.overwrite(LogHead::at(&log.tenant), serde_json::to_vec(&head).unwrap()).await;
     let broken = log.touched(Touch::Truncate(0)).await;
-    assert_eq!(broken, Broken { number: Some(0), id: None, wrong: Wrong::Truncated { size: 525 } });
+    assert_eq!(broken, Broken { number: Some(0), id: None, damage: Damage::Truncated { size: 525 } });
     assert!(shorter.verify().await.is_ok());
 }
 
@@ -216,13 +216,13 @@ async fn a_touched_tile_is_told_from_a_touched_entry() {
         body[40] ^= 1;
         log.overwrite(id.at(&log.tenant), body).await;
         let broken = log.broken().await;
-        assert!(matches!(broken.wrong, Wrong::Tile { id: found, .. } if found == id), "{broken}");
+        assert!(matches!(broken.damage, Damage::Tile { id: found, .. } if found == id), "{broken}");
     }
     for gone in [TileId { level: 0, index: 1 }, TileId { level: 1, index: 0 }] {
         let log = Log::with(700).await;
         log.delete(gone.at(&log.tenant)).await;
         let broken = log.broken().await;
-        assert!(matches!(broken.wrong, Wrong::Tile { id, .. } if id == gone), "{broken}");
+        assert!(matches!(broken.damage, Damage::Tile { id, .. } if id == gone), "{broken}");
     }
     // at the edge, only the head's root is there to compare with
     let log = Log::with(700).await;
@@ -230,7 +230,7 @@ async fn a_touched_tile_is_told_from_a_touched_entry() {
     let mut body = log.store.read(&edge).await.unwrap().unwrap().body;
     body[0] ^= 1;
     log.overwrite(edge, body).await;
-    assert!(matches!(log.broken().await.wrong, Wrong::Head { .. }));
+    assert!(matches!(log.broken().await.damage, Damage::Head { .. }));
 }
 
 #[tokio::test]
@@ -247,7 +247,7 @@ async fn tiles_three_levels_high_verify() {
     body[0] ^= 1;
     log.overwrite(id.at(&log.tenant), body).await;
     let broken = log.broken().await;
-    assert!(matches!(broken.wrong, Wrong::Tile { id: found, .. } if found == id), "{broken}");
+    assert!(matches!(broken.damage, Damage::Tile { id: found, .. } if found == id), "{broken}");
 }
 
 #[tokio::test]
@@ -255,7 +255,7 @@ async fn entries_rewritten_together_with_the_whole_tree_contradict_a_checkpoint(
     let log = Log::with(700).await;
     log.forge(600).await;
     let broken = log.touched(Touch::Change(600)).await;
-    assert_eq!(broken, Broken { number: None, id: None, wrong: Wrong::Rewritten { good: 525, bad: 700 } });
+    assert_eq!(broken, Broken { number: None, id: None, damage: Damage::Rewritten { good: 525, bad: 700 } });
 }
 
 #[tokio::test]
@@ -266,9 +266,9 @@ async fn a_checkpoint_that_is_missing_or_forged_is_noticed() {
     let stated = Checkpoint::read(std::str::from_utf8(&log.store.read(&at).await.unwrap().unwrap().body).unwrap());
     let forged = Checkpoint::sign(stated.unwrap().statement().clone(), &other.key);
     log.overwrite(at.clone(), forged.note().as_bytes().to_vec()).await;
-    assert!(matches!(log.broken().await.wrong, Wrong::Checkpoint { size: 700, .. }));
+    assert!(matches!(log.broken().await.damage, Damage::Checkpoint { size: 700, .. }));
     log.delete(at).await;
-    assert!(matches!(log.broken().await.wrong, Wrong::Checkpoint { size: 700, .. }));
+    assert!(matches!(log.broken().await.damage, Damage::Checkpoint { size: 700, .. }));
 }
 
 #[tokio::test]
@@ -284,7 +284,10 @@ async fn an_entry_under_a_foreign_id_or_tenant_is_noticed() {
     log.store.commit(Change { entries: vec![smuggled], ..Change::default() }).await.unwrap();
     advance(&*log.store, &other, BATCH).await.unwrap();
     let error = verify(&*log.store, &other, &log.keys()).await.unwrap_err();
-    assert!(matches!(error, VerifyError::Broken(Broken { number: Some(0), wrong: Wrong::Form { .. }, .. })), "{error}");
+    assert!(
+        matches!(error, VerifyError::Broken(Broken { number: Some(0), damage: Damage::Form { .. }, .. })),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -349,7 +352,7 @@ async fn a_tampered_log_is_exported_as_it_is_and_the_export_names_the_entry() {
     let mut file = Vec::new();
     export(&store, &log.tenant, &mut file).await.unwrap();
     let Err(ExportError::Broken(broken)) = verify_export(file.as_slice(), &log.keys()) else { panic!("verified") };
-    assert_eq!(broken, Broken { number: Some(260), id: log.id(260).await, wrong: Wrong::Changed });
+    assert_eq!(broken, Broken { number: Some(260), id: log.id(260).await, damage: Damage::Changed });
 }
 
 #[tokio::test]

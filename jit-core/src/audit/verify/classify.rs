@@ -1,6 +1,6 @@
 //! Classification of an entry that is not the one that was numbered.
 
-use crate::audit::broken::{Broken, Wrong};
+use crate::audit::broken::{Broken, Damage};
 use crate::audit::hash::Hash;
 use crate::audit::tile::{TILE_WIDTH, Tile};
 use crate::id::TenantId;
@@ -17,29 +17,29 @@ pub(super) async fn classify(
     stored: &[Hash],
 ) -> Result<Broken, StoreError> {
     let (Some(entry), Some(wanted)) = (entries.get(bad), stored.get(bad)) else {
-        return Ok(Broken::log(Wrong::Changed));
+        return Ok(Broken::log(Damage::Changed));
     };
     let number = entry.number.unwrap_or_default();
     let next = number.saturating_add(1);
     let is_wanted = |entry: Option<&StoredEntry>| entry.is_some_and(|entry| Hash::leaf(&entry.body) == *wanted);
     let wrong = match find(store, tenant, &Hash::leaf(&entry.body)).await? {
-        Some(home) if home == number => Wrong::Changed,
+        Some(home) if home == number => Damage::Changed,
         Some(home) => {
             let there = store.entries(tenant, home, 1).await?;
             if is_wanted(there.first()) {
-                Wrong::Swapped { with: home }
+                Damage::Swapped { with: home }
             } else if home > number {
                 // it moved down into the gap
-                Wrong::Dropped
+                Damage::Dropped
             } else {
                 // a second copy of an earlier one
-                Wrong::Smuggled
+                Damage::Smuggled
             }
         }
-        None if is_wanted(store.entries(tenant, next, 1).await?.first()) => Wrong::Smuggled,
-        None => Wrong::Changed,
+        None if is_wanted(store.entries(tenant, next, 1).await?.first()) => Damage::Smuggled,
+        None => Damage::Changed,
     };
-    let id = (wrong != Wrong::Dropped).then(|| entry.id.to_string());
+    let id = (wrong != Damage::Dropped).then(|| entry.id.to_string());
     Ok(Broken::entry(number, id, wrong))
 }
 

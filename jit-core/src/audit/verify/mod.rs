@@ -8,7 +8,7 @@ mod tiles;
 use self::classify::classify;
 use self::signed::Signed;
 use self::tiles::Authentic;
-use super::broken::{Broken, Wrong};
+use super::broken::{Broken, Damage};
 use super::canonical;
 use super::checkpoint::Checkpoint;
 use super::hash::Hash;
@@ -61,7 +61,7 @@ pub enum VerifyError {
 /// [`VerifyError::Store`] if the store fails.
 pub async fn verify(store: &dyn Store, tenant: &TenantId, keys: &[VerifyingKey]) -> Result<VerifiedLog, VerifyError> {
     let head = match LogHead::read(store, tenant).await {
-        Err(StoreError::Damaged { why, .. }) => return Err(Broken::log(Wrong::Head { why }).into()),
+        Err(StoreError::Damaged { why, .. }) => return Err(Broken::log(Damage::Head { why }).into()),
         other => other?,
     };
     let mut tree = Authentic::read(store, tenant, &head).await?;
@@ -88,7 +88,7 @@ pub async fn verify(store: &dyn Store, tenant: &TenantId, keys: &[VerifyingKey])
     let later = store.entries(tenant, head.size, 1).await?;
     let now = LogHead::read(store, tenant).await?;
     if let Some(entry) = later.first().filter(|_| now.size <= head.size) {
-        return Err(Broken::entry(head.size, Some(entry.id.to_string()), Wrong::Smuggled).into());
+        return Err(Broken::entry(head.size, Some(entry.id.to_string()), Damage::Smuggled).into());
     }
     let (checkpoints, latest) = signed.finish(&head, &now).await?;
     let unnumbered = store.unnumbered(tenant, COUNT).await?.len();
@@ -113,7 +113,7 @@ async fn page(
         let limit = usize::try_from(end.saturating_sub(number)).unwrap_or(usize::MAX);
         let more = store.entries(tenant, number, limit).await?;
         if more.is_empty() {
-            return Ok((page, Some(Broken::entry(number, None, Wrong::Truncated { size }))));
+            return Ok((page, Some(Broken::entry(number, None, Damage::Truncated { size }))));
         }
         for (entry, expected) in more.into_iter().zip(number..) {
             let gap = match entry.number {
@@ -121,8 +121,8 @@ async fn page(
                     page.push(entry);
                     continue;
                 }
-                Some(found) if found > expected => Broken::entry(expected, None, Wrong::Dropped),
-                _ => Broken::entry(expected, Some(entry.id.to_string()), Wrong::Smuggled),
+                Some(found) if found > expected => Broken::entry(expected, None, Damage::Dropped),
+                _ => Broken::entry(expected, Some(entry.id.to_string()), Damage::Smuggled),
             };
             return Ok((page, Some(gap)));
         }
@@ -158,19 +158,19 @@ async fn tile(
     }
     if good {
         let why = "its entries are unchanged since they were numbered, the tile is not".to_owned();
-        return Err(Broken::log(Wrong::Tile { id, why }).into());
+        return Err(Broken::log(Damage::Tile { id, why }).into());
     }
     let Some(bad) = stored.iter().zip(&leaves).position(|(stored, leaf)| stored != leaf) else {
         let why = "it and one or more of its entries were changed together, the tile above was not".to_owned();
         let number = entries.first().and_then(|entry| entry.number);
-        return Err(Broken { number, id: None, wrong: Wrong::Tile { id, why } }.into());
+        return Err(Broken { number, id: None, damage: Damage::Tile { id, why } }.into());
     };
     Err(classify(store, tenant, entries, bad, &stored).await?.into())
 }
 
 /// Checks the entry's form, and its own statements about itself.
 fn form(tenant: &TenantId, number: u64, entry: &StoredEntry) -> Result<(), Broken> {
-    let broken = |why: String| Broken::entry(number, Some(entry.id.to_string()), Wrong::Form { why });
+    let broken = |why: String| Broken::entry(number, Some(entry.id.to_string()), Damage::Form { why });
     let found = canonical::check(&entry.body).map_err(|why| broken(format!("it is not canonical JSON: {why}")))?;
     if found.id.as_deref() != Some(entry.id.to_string().as_str()) {
         return Err(broken("it stands under an id that is not its own".to_owned()));

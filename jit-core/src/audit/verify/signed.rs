@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::VerifyError;
-use crate::audit::broken::{Broken, Wrong};
+use crate::audit::broken::{Broken, Damage};
 use crate::audit::checkpoint::Checkpoint;
 use crate::audit::head::{LogHead, read_checkpoint};
 use crate::audit::key::VerifyingKey;
@@ -45,10 +45,10 @@ impl<'a> Signed<'a> {
         let size = checkpoint.statement().size;
         checkpoint
             .verify(self.tenant, self.keys)
-            .map_err(|error| Broken::log(Wrong::Checkpoint { size, why: error.to_string() }))?;
+            .map_err(|error| Broken::log(Damage::Checkpoint { size, why: error.to_string() }))?;
         if checkpoint.statement().root != edge.root() || size != edge.size() {
             let good = self.latest.as_ref().map_or(0, |latest| latest.statement().size);
-            return Err(Broken::log(Wrong::Rewritten { good, bad: size }).into());
+            return Err(Broken::log(Damage::Rewritten { good, bad: size }).into());
         }
         self.checked = self.checked.saturating_add(1);
         self.latest = Some(checkpoint);
@@ -65,14 +65,14 @@ impl<'a> Signed<'a> {
         let checked = self.latest.as_ref().map_or(0, |latest| latest.statement().size);
         if checked < head.checkpointed {
             let why = "it was made, but is missing".to_owned();
-            return Err(Broken::log(Wrong::Checkpoint { size: head.checkpointed, why }).into());
+            return Err(Broken::log(Damage::Checkpoint { size: head.checkpointed, why }).into());
         }
         // the remaining checkpoints state sizes that the log had not reached: it grew meanwhile, or
         // it was cut
         while let Some(checkpoint) = self.next.pop_front() {
             let size = checkpoint.statement().size;
             if size > now.size {
-                return Err(Broken::entry(head.size, None, Wrong::Truncated { size }).into());
+                return Err(Broken::entry(head.size, None, Damage::Truncated { size }).into());
             }
             if self.next.is_empty() {
                 self.fill().await?;
@@ -87,7 +87,7 @@ impl<'a> Signed<'a> {
                 Ok(checkpoint) => self.next.push_back(checkpoint),
                 Err(StoreError::Damaged { key, why, .. }) => {
                     let size = key.parse().unwrap_or_default();
-                    return Err(Broken::log(Wrong::Checkpoint { size, why }).into());
+                    return Err(Broken::log(Damage::Checkpoint { size, why }).into());
                 }
                 Err(error) => return Err(error.into()),
             }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::VerifyError;
-use crate::audit::broken::{Broken, Wrong};
+use crate::audit::broken::{Broken, Damage};
 use crate::audit::hash::Hash;
 use crate::audit::head::LogHead;
 use crate::audit::tile::{TILE_WIDTH, Tile, TileId};
@@ -31,7 +31,7 @@ impl<'a> Authentic<'a> {
             let hashes = tree.stored(id, width).await?;
             tiles.push(Tile { id, hashes });
         }
-        let head_broken = |why: &str| Broken::log(Wrong::Head { why: why.to_owned() });
+        let head_broken = |why: &str| Broken::log(Damage::Head { why: why.to_owned() });
         tree.edge = Edge::from_tiles(head.size, tiles).ok_or_else(|| head_broken("its size does not fit the tiles"))?;
         if tree.edge.root() != head.root {
             return Err(head_broken("it and the tiles at the edge of the tree do not have the same root").into());
@@ -92,5 +92,5 @@ impl<'a> Authentic<'a> {
 }
 
 fn touched(id: TileId, why: &str) -> Broken {
-    Broken::log(Wrong::Tile { id, why: why.to_owned() })
+    Broken::log(Damage::Tile { id, why: why.to_owned() })
 }

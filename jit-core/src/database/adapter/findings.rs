@@ -38,8 +38,8 @@ pub fn no_dead_mans_switch(severity: Severity, why: &str, remedy: Option<String>
 pub fn login_of_its_own(broker: &str, statement: Option<&str>) -> String {
     let statement = statement.map(|statement| format!("; where `{broker}` is that login, run {statement}"));
     format!(
-        "name a login of its own in the target's URL, like `jit_broker`: `jit doctor --sql TARGET` prints the script that \
-         makes it{}",
+        "name a login of its own in the target's URL, like `jit_broker`: `Jit::set_up_target` (or `jit doctor \
+         --sql TARGET`) prints the script that makes it{}",
         statement.unwrap_or_default()
     )
 }

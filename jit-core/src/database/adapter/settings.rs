@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use crate::database::{Credentials, DEAD_MAN_GRACE, FixedCredentials, TlsMode};
+use crate::database::{Credentials, DEAD_MANS_SWITCH_GRACE, FixedCredentials, TlsMode};
 use crate::store::BoxError;
 
 /// Password source, protection and limits of the connections to one server.
@@ -36,7 +36,7 @@ impl Settings {
             connections: 8,
             connect_limit: Duration::from_secs(5),
             call_limit: Duration::from_secs(10),
-            dead_mans_switch_grace: DEAD_MAN_GRACE,
+            dead_mans_switch_grace: DEAD_MANS_SWITCH_GRACE,
         }
     }
 }

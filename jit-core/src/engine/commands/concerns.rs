@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::clock::Time;
 use crate::engine::Jit;
-use crate::engine::ask::{Filter, Scope};
+use crate::engine::access_request::{Filter, Scope};
 use crate::engine::error::JitError;
 use crate::engine::repository::records::{TargetRecord, body};
 use crate::engine::rules::stops::Stop;

@@ -2,7 +2,7 @@
 
 use crate::actor::Actor;
 use crate::engine::Jit;
-use crate::engine::ask::About;
+use crate::engine::access_request::About;
 use crate::engine::error::JitError;
 use crate::engine::repository::apply::Beside;
 use crate::engine::repository::attempt::until_committed;

@@ -1,4 +1,4 @@
-//! Enrolment and removal of second factors.
+//! Enrollment and removal of second factors.
 
 use crate::actor::Actor;
 use crate::audit_event::{AuditEvent, EventKind};
@@ -9,7 +9,7 @@ use crate::engine::repository::records::{factor_key, put_bytes};
 use crate::engine::repository::unit_of_work::UnitOfWork;
 use crate::engine::rules::stops::InForce;
 use crate::id::{FactorName, Principal};
-use crate::mfa::{Challenge, Enrolment};
+use crate::mfa::{Challenge, Enrollment};
 use crate::policy::Action;
 use crate::store::Write;
 
@@ -22,9 +22,9 @@ impl Jit {
     ///
     /// # Errors
     /// [`JitError::FactorRefused`], [`JitError::NotFound`] if there is no such factor;
-    /// [`JitError::Invalid`] if it is not set up here.
+    /// [`JitError::Invalid`] if the factor needs no set-up.
     #[tracing::instrument(skip_all, fields(tenant = %self.tenant))]
-    pub async fn enrol_factor(&self, actor: &Actor, name: &FactorName) -> Result<Enrolment, JitError> {
+    pub async fn enroll_factor(&self, actor: &Actor, name: &FactorName) -> Result<Enrollment, JitError> {
         let InForce { settings, guards, .. } = self.acting(actor).await?;
         let factor = settings.factors.get(name).ok_or_else(|| no_factor(&settings, name))?;
         let key = factor_key(&self.tenant, name, &actor.principal);
@@ -32,8 +32,12 @@ impl Jit {
         let now = self.core.store.now().await?;
         let kept = record.as_ref().map(|record| record.body.as_slice());
         let who = Challenge { tenant: &self.tenant, who: &actor.principal, access: None, nonce: "", now, kept };
-        let enrolment = match factor.enrol(&who, &*self.core.entropy) {
-            None => return Err(JitError::invalid(format!("second factor `{name}` is not set up here"))),
+        let enrollment = match factor.enroll(&who, &*self.core.entropy) {
+            None => {
+                return Err(JitError::invalid(format!(
+                    "second factor `{name}` needs no set-up: its provider does that"
+                )));
+            }
             Some(Err(crate::mfa::FactorError::Wrong { .. })) => {
                 let Some(response) = actor.response.as_ref().filter(|response| response.factor == *name) else {
                     let why =
@@ -42,17 +46,17 @@ impl Jit {
                 };
                 self.core.judge(&settings, actor, response, None, now).await?;
                 let anew = Challenge { kept: None, ..who };
-                let again = factor.enrol(&anew, &*self.core.entropy);
-                again.ok_or_else(|| JitError::invalid("it is not set up here"))?.map_err(refused)?
+                let again = factor.enroll(&anew, &*self.core.entropy);
+                again.ok_or_else(|| JitError::invalid("it needs no set-up"))?.map_err(refused)?
             }
             Some(other) => other.map_err(refused)?,
         };
         let mut unit_of_work = UnitOfWork::new(&self.core, &self.tenant, &settings, Some(actor), now);
         unit_of_work.change.writes.extend(guards);
-        unit_of_work.change.writes.push(put_bytes(key, record.as_ref(), enrolment.keep.clone()));
+        unit_of_work.change.writes.push(put_bytes(key, record.as_ref(), enrollment.keep.clone()));
         unit_of_work.audit(AuditEvent::new(EventKind::EnrolmentBegun).with("factor", name.as_str()));
         unit_of_work.commit().await?;
-        Ok(enrolment)
+        Ok(enrollment)
     }
 
     /// Completes the setup of a second factor with a first response: from now on it counts.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::engine::Jit;
-use crate::engine::ask::Filter;
+use crate::engine::access_request::Filter;
 use crate::engine::error::JitError;
 use crate::engine::repository::loaded;
 use crate::engine::view::AccessView;

@@ -263,7 +263,7 @@ fn compare<'h>(live: &[Access], live_now: &[Access], holders: &'h [Holder]) -> V
     for holder in holders {
         let ours = live.iter().chain(live_now).any(|access| same(access, holder));
         let (account, role) = (holder.account.clone(), holder.role.clone());
-        match (&holder.edge.grantor, ours) {
+        match (&holder.grant.grantor, ours) {
             (Grantor::Broker | Grantor::Unknown, true) => {}
             (Grantor::Broker, false) => drifts.push((Drift::Orphaned { account, role }, Some(holder))),
             (Grantor::Unknown, false) => {
@@ -281,7 +281,7 @@ fn compare<'h>(live: &[Access], live_now: &[Access], holders: &'h [Holder]) -> V
         let active = |access: &Access| matches!(access.grant(), Some(Grant::Active(_)));
         let is_still = still.get(&access.id()).is_some_and(|now| active(now));
         let held =
-            holders.iter().any(|holder| !matches!(holder.edge.grantor, Grantor::Other(_)) && same(access, holder));
+            holders.iter().any(|holder| !matches!(holder.grant.grantor, Grantor::Other(_)) && same(access, holder));
         if active(access) && is_still && !held {
             let request = access.request();
             let (account, role) = (request.account.clone(), request.role.clone());
@@ -299,7 +299,7 @@ async fn name_other_stores(
     drifts: &mut [(Drift, Option<&Holder>)],
 ) -> Result<(), JitError> {
     for some in drifts.chunks_mut(AT_ONCE) {
-        let is_asked = |holder: &&Holder| !matches!(holder.edge.grantor, Grantor::Other(_));
+        let is_asked = |holder: &&Holder| !matches!(holder.grant.grantor, Grantor::Other(_));
         let asked: Vec<&mut (Drift, Option<&Holder>)> =
             some.iter_mut().filter(|(_, holder)| holder.as_ref().is_some_and(is_asked)).collect();
         let memberships: Vec<Membership> = asked.iter().filter_map(|(_, holder)| holder.map(subject_of)).collect();
@@ -329,7 +329,7 @@ fn subject_of(holder: &Holder) -> Membership {
 }
 
 fn usable_by_broker(holder: &Holder) -> Drift {
-    let grantor = match &holder.edge.grantor {
+    let grantor = match &holder.grant.grantor {
         Grantor::Broker => "the broker itself".to_owned(),
         Grantor::Other(grantor) => grantor.clone(),
         Grantor::Unknown => "not recorded by this server".to_owned(),

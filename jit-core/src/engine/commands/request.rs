@@ -9,7 +9,7 @@ use crate::alike::{Known, refusal};
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::database::{Capabilities, DeadMansSwitch, Membership};
 use crate::engine::Jit;
-use crate::engine::ask::AccessRequest;
+use crate::engine::access_request::AccessRequest;
 use crate::engine::core::Core;
 use crate::engine::error::JitError;
 use crate::engine::repository::attempt::{Attempt, retry};
@@ -171,7 +171,7 @@ impl Jit {
         }
         if let Err(refused) = known.usable(&request.target) {
             // the target may have been repaired: then the next request is taken
-            self.core.enrol(&self.tenant, &request.target).await?;
+            self.core.register_target(&self.tenant, &request.target).await?;
             return Err(refused);
         }
         let emergencies = core.emergencies(settings, &self.tenant, request).await?;
@@ -399,7 +399,8 @@ impl TargetRecord {
         let refuse = |why: String| Err(JitError::TargetRefused { target: target.clone(), why });
         if self.retired.is_some() {
             return refuse(
-                "it was written off by `target retire`: confirm it with `target confirm` to use it again".to_owned(),
+                "it was written off: an operator has to confirm it before it is used again (`Jit::confirm_target`, or `jit target confirm`)"
+                    .to_owned(),
             );
         }
         if let Some(why) = &self.copy {
@@ -407,7 +408,7 @@ impl TargetRecord {
         }
         match (&self.realm, &self.stranger) {
             (Some(realm), Some(stranger)) => refuse(format!(
-                "it was `{realm}` and now answers as `{stranger}`: put the URL right, or confirm it with `target confirm`"
+                "it was `{realm}` and now answers as `{stranger}`: put the URL right, or confirm it (`Jit::confirm_target`, or `jit target confirm`)"
             )),
             _ => Ok(()),
         }

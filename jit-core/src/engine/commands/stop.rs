@@ -4,7 +4,7 @@ use crate::actor::Actor;
 use crate::alike::refusal;
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::engine::Jit;
-use crate::engine::ask::Scope;
+use crate::engine::access_request::Scope;
 use crate::engine::error::JitError;
 use crate::engine::repository::attempt::until_committed;
 use crate::engine::repository::loaded;
@@ -86,7 +86,7 @@ impl Jit {
     /// the person or the target.
     ///
     /// # Errors
-    /// [`JitError::Directory`] if nobody says whose they are.
+    /// [`JitError::Directory`] if the directory cannot say which names belong to the person.
     pub async fn stops_about(&self, scope: &Scope) -> Result<Vec<AccessView>, JitError> {
         let settings = self.core.tenant(&self.tenant)?;
         let now = self.core.store.now().await?;

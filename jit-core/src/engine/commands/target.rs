@@ -8,7 +8,7 @@ use crate::audit_event::{AuditEvent, EventKind};
 use crate::database::adapter::finding;
 use crate::database::{Capabilities, Check, Database, Identity, Severity, StoreMarks};
 use crate::engine::Jit;
-use crate::engine::ask::Filter;
+use crate::engine::access_request::Filter;
 use crate::engine::contain;
 use crate::engine::error::JitError;
 use crate::engine::repository::attempt::until_committed;
@@ -125,7 +125,7 @@ impl Jit {
             body_or_default(self.core.store.read(&target_key(&self.tenant, name)).await?.as_ref())?;
         let other = match &known.realm {
             Some(realm) if *realm != found.realm => Some(format!(
-                "it was `{realm}` and answers as `{}`: put the URL right, or run `jit target confirm {name}`",
+                "it was `{realm}` and answers as `{}`: put the URL right, or confirm it (`Jit::confirm_target`, or `jit target confirm {name}`)",
                 found.realm
             )),
             _ => match self.core.who_answers(&self.tenant, name, database, found).await?.refused() {
@@ -204,7 +204,7 @@ impl Jit {
         for realm in [known, shown].into_iter().flatten() {
             self.core.looked(&self.tenant, &realm).await?;
         }
-        self.core.enrol(&self.tenant, name).await
+        self.core.register_target(&self.tenant, name).await
     }
 
     /// Changes the stored record of a target.

@@ -13,7 +13,7 @@ use crate::audit::{AuditSink, Checkpoint, NumberedEntry, SinkError};
 use crate::clock::{Entropy, Time, after};
 use crate::engine::JitError;
 use crate::engine::tasks::Tasks;
-use crate::mfa::{Challenge, Enrolment, Factor, FactorError, VerifiedFactor};
+use crate::mfa::{Challenge, Enrollment, Factor, FactorError, VerifiedFactor};
 use crate::notify::{Notice, Notifier, NotifyError};
 use crate::text::taken;
 
@@ -92,8 +92,8 @@ impl Factor for Contained<dyn Factor> {
         Ok(verified)
     }
 
-    fn enrol(&self, who: &Challenge<'_>, entropy: &dyn Entropy) -> Option<Result<Enrolment, FactorError>> {
-        self.calls.now(|| self.inner.enrol(who, entropy)).unwrap_or_else(|failed| Some(Err(unavailable(&failed))))
+    fn enroll(&self, who: &Challenge<'_>, entropy: &dyn Entropy) -> Option<Result<Enrollment, FactorError>> {
+        self.calls.now(|| self.inner.enroll(who, entropy)).unwrap_or_else(|failed| Some(Err(unavailable(&failed))))
     }
 }
 

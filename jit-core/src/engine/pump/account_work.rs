@@ -56,7 +56,7 @@ impl AccountWork {
             let holding: Holding = match body(&record) {
                 Ok(holding) => holding,
                 Err(error) => {
-                    tracing::error!(key = record.at.key, %error, "a holding cannot be read: compare the target with the store by `jit reconcile`");
+                    tracing::error!(key = record.at.key, %error, "a holding cannot be read: compare the target with the store (`Jit::reconcile`, or `jit reconcile`)");
                     continue;
                 }
             };

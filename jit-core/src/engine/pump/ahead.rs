@@ -406,5 +406,5 @@ impl Pump {
 
 /// Checks that no membership is left that may be ours.
 fn is_gone(report: &RevokeReport) -> bool {
-    report.seen.direct.iter().all(|edge| matches!(edge.grantor, Grantor::Other(_)))
+    report.seen.direct.iter().all(|grant| matches!(grant.grantor, Grantor::Other(_)))
 }

@@ -26,7 +26,7 @@ const AGAIN: TimeDelta = TimeDelta::seconds(2);
 
 impl Core {
     /// Makes sure that the target is on record, and is contacted.
-    pub(in crate::engine) async fn enrol(
+    pub(in crate::engine) async fn register_target(
         &self,
         tenant: &TenantId,
         target: &TargetName,

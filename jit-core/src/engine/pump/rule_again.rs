@@ -82,7 +82,7 @@ async fn begin_or_not(
 ) -> (Event, Vec<Write>) {
     let retry_at = after(now, RETRY_LONGEST);
     if doubtful {
-        let why = "the clock is doubtful: new grants wait for `jit clock accept`".to_owned();
+        let why = "the clock is doubtful: new grants wait until an operator accepts the clock (`Jit::accept_clock`, or `jit clock accept`)".to_owned();
         return (Event::NotGranted { why, retry_at }, Vec::new());
     }
     let ruled = async {

@@ -43,7 +43,7 @@ impl Undone {
 pub struct Unserved {
     /// Tenant that owns the work.
     pub tenant: TenantId,
-    /// Kind of what is not configured here: `target`, `grantee of notices`, `approver`.
+    /// Kind of what is not configured here: `target`, `notifier`, `approver`.
     pub what: &'static str,
     /// Name of what is missing.
     pub name: String,

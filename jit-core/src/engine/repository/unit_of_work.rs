@@ -11,7 +11,7 @@ use crate::audit_event::{AuditEvent, Detail, EventKind};
 use crate::clock::{Time, after};
 use crate::engine::core::Core;
 use crate::engine::events::EngineEvent;
-use crate::engine::notices::{fields, grantees};
+use crate::engine::notices::{fields, notifiers};
 use crate::engine::repository::attempt::Attempt;
 use crate::engine::repository::records::{ReviewRecord, put, review_key, write_access, write_holding};
 use crate::engine::tenant::Tenant;
@@ -156,16 +156,16 @@ impl<'c> UnitOfWork<'c> {
     }
 
     fn notices(&mut self, access: Option<&Access>, audit_event: &AuditEvent) -> Result<(), StoreError> {
-        let grantees = grantees(self.settings, access, audit_event.what);
-        if grantees.is_empty() {
+        let notifiers = notifiers(self.settings, access, audit_event.what);
+        if notifiers.is_empty() {
             return Ok(());
         }
         let fields = fields(self.settings, access, audit_event, self.actor);
         let about = access.map(Access::id);
         let notice = Notice::new(self.tenant.clone(), about, audit_event.what, fields, self.now, &*self.core.entropy);
-        for grantee in grantees {
+        for notifier in notifiers {
             // of several notices of one commit a later one has a later time
-            self.change.writes.push(notice.write(grantee, after(self.now, TimeDelta::microseconds(self.noticed)))?);
+            self.change.writes.push(notice.write(notifier, after(self.now, TimeDelta::microseconds(self.noticed)))?);
         }
         self.noticed = self.noticed.saturating_add(1);
         Ok(())

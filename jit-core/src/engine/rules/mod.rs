@@ -243,13 +243,12 @@ impl Core {
             return Ok(());
         }
         let on = target.map_or_else(String::new, |target| format!(" on target `{target}`"));
-        let hint =
-            format!("a `[[may]]` rule of the policy with `do = [\"{}\"]` would have to name them", action.as_str());
+        let hint = format!("a `[[may]]` rule of the policy with `do = [\"{}\"]` has to name them", action.as_str());
         self.refuse(
             settings,
             actor,
             about,
-            JitError::NotAllowed { who: actor.principal.to_string(), what: format!("{}{on}", action.as_str()), hint },
+            JitError::NotAllowed { who: actor.principal.to_string(), what: format!("{}{on}", action.describe()), hint },
         )
         .await
     }

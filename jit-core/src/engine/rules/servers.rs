@@ -1,5 +1,5 @@
 //! Identity check of the server that answers under a target's name: the known server, another run
-//! of it, or another server that calls itself the same.
+//! of it, or another server with the same identifier.
 //!
 //! Every copy of a server has the same system identifier or uuid. So a realm has one running server
 //! at a time, known by its incarnation. A server with another incarnation is either a later run of
@@ -165,7 +165,7 @@ impl Core {
                 Some(Ok(shown)) if shown.realm == found.realm && is_declared(&found.realm) => {
                     let why = format!(
                         "target `{target}` (it runs as `{}`) and {name} (it runs as `{}`) are two servers, and both are declared to be realm \
-                         `{}`: name one of them apart, by another `realm = \"...\"`, or put its URL right; then run `jit target confirm` for both",
+                         `{}`: name one of them apart, by another `realm = \"...\"`, or put its URL right; then confirm both (`Jit::confirm_target`, or `jit target confirm`)",
                         found.incarnation, shown.incarnation, found.realm
                     );
                     if other.mine {
@@ -199,7 +199,7 @@ impl Core {
                     Some(why) => Who::Another(format!(
                         "it calls itself `{}` and may not be the same server as before: {why} (it runs as `{}`, and ran as `{}`). It may be a copy. \
                          What is live on the server that it was stays overdue until that one answers again; if this is the same server or has its \
-                         data (restored, failed over), run `jit target confirm {target} --same-data`",
+                         data (restored, failed over), confirm that it has the same data (`Jit::confirm_same_data`, or `jit target confirm {target} --same-data`)",
                         found.realm, found.incarnation, was.incarnation
                     )),
                 })

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::alike::are_alike;
 use crate::clock::Time;
 use crate::directory::DirectoryError;
-use crate::engine::ask::Scope;
+use crate::engine::access_request::Scope;
 use crate::engine::core::Core;
 use crate::engine::error::JitError;
 use crate::engine::repository::records::{TargetRecord, body_or_default, guard, policy_key, stops_key, target_key};
@@ -65,9 +65,9 @@ impl Stop {
     pub(in crate::engine) fn binds(&self, who: &Principal) -> JitError {
         JitError::NotAllowed {
             who: who.to_string(),
-            what: "do anything".to_owned(),
+            what: "act".to_owned(),
             hint: format!(
-                "an emergency stop of {} is in force (by `{}`: {}), until somebody lifts it by `jit resume`",
+                "an emergency stop of {} is in force (by `{}`: {}), until an operator lifts it",
                 self.scope, self.by, self.reason
             ),
         }

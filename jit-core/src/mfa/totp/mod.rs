@@ -10,7 +10,7 @@ use totp_rs::{Algorithm, Builder, Totp};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::seal::SealKey;
-use super::{Challenge, Enrolment, Factor, FactorError, VerifiedFactor};
+use super::{Challenge, Enrollment, Factor, FactorError, VerifiedFactor};
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy, Time, after};
 
 /// Number of wrong codes in a row that are tolerated; the next one locks.
@@ -157,8 +157,8 @@ impl Factor for TotpFactor {
         }
     }
 
-    fn enrol(&self, who: &Challenge<'_>, entropy: &dyn Entropy) -> Option<Result<Enrolment, FactorError>> {
-        let enrolment = || {
+    fn enroll(&self, who: &Challenge<'_>, entropy: &dyn Entropy) -> Option<Result<Enrollment, FactorError>> {
+        let enrollment = || {
             if self.open(who)?.is_some_and(|kept| kept.confirmed) {
                 return Err(FactorError::wrong("it is set up already"));
             }
@@ -169,9 +169,9 @@ impl Factor for TotpFactor {
                 source: Some(Box::new(error)),
             })?;
             let kept = Kept { seed, confirmed: false, last_step: 0, wrong: 0, locked_until: None };
-            Ok(Enrolment { uri: uri.into(), keep: self.seal(who, &kept, entropy) })
+            Ok(Enrollment { uri: uri.into(), keep: self.seal(who, &kept, entropy) })
         };
-        Some(enrolment())
+        Some(enrollment())
     }
 }
 

@@ -21,8 +21,8 @@ impl Person {
         let factor = TotpFactor::new("jit", SealKey::generate(&SystemEntropy)).clock(Arc::new(clock.clone()));
         let (tenant, who) = (TenantId::default(), Principal::new("alice").unwrap());
         let mut person = Self { clock, factor, tenant, who, kept: None, seed: Vec::new() };
-        let enrolment = person.factor.enrol(&person.challenge(false), &SystemEntropy).unwrap().unwrap();
-        person.kept = Some(enrolment.keep.clone());
+        let enrollment = person.factor.enroll(&person.challenge(false), &SystemEntropy).unwrap().unwrap();
+        person.kept = Some(enrollment.keep.clone());
         person.seed = person.factor.open(&person.challenge(false)).unwrap().unwrap().seed.clone();
         assert!(
             matches!(person.give(&person.code(0), true).await, Err(FactorError::NotEnrolled)),
@@ -154,10 +154,10 @@ async fn what_is_kept_opens_for_nobody_else_and_under_an_older_key() {
 #[tokio::test]
 async fn set_up_twice_needs_the_first() {
     let person = Person::enrolled().await;
-    let again = person.factor.enrol(&person.challenge(false), &SystemEntropy).unwrap();
+    let again = person.factor.enroll(&person.challenge(false), &SystemEntropy).unwrap();
     assert!(matches!(again, Err(FactorError::Wrong { .. })));
     let uri = TotpFactor::new("jit: prod", SealKey::generate(&SystemEntropy));
     let fresh = Challenge { kept: None, ..person.challenge(false) };
-    let uri = uri.enrol(&fresh, &SystemEntropy).unwrap().unwrap().uri;
+    let uri = uri.enroll(&fresh, &SystemEntropy).unwrap().unwrap().uri;
     assert!(uri.expose_secret().starts_with("otpauth://totp/jit%20%20prod:alice?secret="), "{}", uri.expose_secret());
 }

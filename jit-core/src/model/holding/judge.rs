@@ -52,7 +52,7 @@ fn default_before(live: &[&Access], seen: &Seen, asked: &Membership) -> Option<S
 }
 
 /// Describes how the role is held already and not by us (law 6); none if it is not. `but` is the
-/// access that asks, in `live` or not.
+/// access that is being judged: it does not count as holding the role.
 #[must_use]
 pub fn standing(but: Option<AccessId>, live: &[&Access], seen: &Seen, asked: &Membership) -> Option<String> {
     let Membership { account, role, .. } = asked;
@@ -66,7 +66,7 @@ pub fn standing(but: Option<AccessId>, live: &[&Access], seen: &Seen, asked: &Me
     }
     let membership = observed_subject(seen, asked);
     let ours = live.iter().any(|other| Some(other.id()) != but && holds(other, &membership));
-    seen.direct.iter().find_map(|edge| match &edge.grantor {
+    seen.direct.iter().find_map(|grant| match &grant.grantor {
         Grantor::Broker | Grantor::Unknown if ours => None,
         // it may belong to another store with the same broker, or to a lost record
         Grantor::Broker => Some(format!(
@@ -113,7 +113,7 @@ pub fn scope(access: &Access, live: &[&Access]) -> MembershipScope {
 #[must_use]
 pub fn settled(seen: &Seen, asked: &Membership, scope: MembershipScope) -> Found {
     let ours = |grantor: &Grantor| !matches!(grantor, Grantor::Other(_));
-    if seen.direct.iter().any(|edge| ours(&edge.grantor) && edge.scope >= scope) {
+    if seen.direct.iter().any(|grant| ours(&grant.grantor) && grant.scope >= scope) {
         return Found::Held;
     }
     if is_lost(seen, asked) { Found::Lost } else { Found::Absent }

@@ -92,8 +92,8 @@ pub fn look(watch: &Watch, live: &[&Access], seen: &Seen, incarnation: &str) -> 
     }
     let restarted = incarnation != watch.incarnation;
     let role = &watch.membership.role;
-    for edge in &seen.direct {
-        match (&edge.grantor, restarted) {
+    for grant in &seen.direct {
+        match (&grant.grantor, restarted) {
             (Grantor::Broker, _) => {
                 return Look::Reappeared(format!("`{role}` is held again by a grant of the broker"));
             }

@@ -60,12 +60,13 @@ fn merged<T>(
     merged
 }
 
-/// Takes mine if I changed it. What I left alone is as others have it: they may have made it due.
+/// Keeps the value of this writer if this writer changed it, and else the stored one, which others
+/// may have made due.
 fn mine_if_changed<T: PartialEq>(was: Option<&T>, mine: T, theirs: T) -> T {
     if was == Some(&mine) { theirs } else { mine }
 }
 
-/// Takes mine, and makes it due when others did.
+/// Keeps this writer's switch. If others changed when it is due, it is due at the earlier time.
 fn mine_unless_due(was: Option<&ArmedSwitch>, mine: ArmedSwitch, theirs: ArmedSwitch) -> ArmedSwitch {
     let made_due = was.is_some_and(|was| was.due != theirs.due);
     let due = if made_due { [mine.due, theirs.due].into_iter().flatten().min() } else { mine.due };

@@ -182,8 +182,8 @@ pub fn verify(closing: &Closing, report: &RevokeReport) -> Result<Vec<VerifiedEn
             None => residual.push(format!("through role `{role}`")),
         }
     }
-    for edge in &seen.direct {
-        match &edge.grantor {
+    for grant in &seen.direct {
+        match &grant.grantor {
             // ids of another server mean nothing, and the grantor there is whoever moved the data
             Grantor::Other(grantor) if !untouched && closing.order.membership.role_id.is_none() => left.push(format!(
                 "the membership came from another server, and is now granted by `{grantor}`, which the broker cannot revoke: run \
@@ -199,7 +199,7 @@ pub fn verify(closing: &Closing, report: &RevokeReport) -> Result<Vec<VerifiedEn
             Grantor::Broker if untouched => residual.push("granted by the broker for another reason".to_owned()),
             Grantor::Unknown if untouched => residual.push("granted by a grantor that the server does not show".to_owned()),
             Grantor::Broker | Grantor::Unknown => match closing.stays {
-                Some(stays) if edge.scope <= stays || edge.grantor == Grantor::Unknown => {}
+                Some(stays) if grant.scope <= stays || grant.grantor == Grantor::Unknown => {}
                 Some(_) => left.push("the membership is still wider than what remains needs".to_owned()),
                 None => left.push("the catalog still shows the membership".to_owned()),
             },

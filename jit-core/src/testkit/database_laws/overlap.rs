@@ -21,7 +21,7 @@ async fn law_07_wider_grant_widens_and_its_end_narrows(world: Arc<dyn World>) ->
     expect(&mut wide, Attempt::SetRole(&scene.role), Tried::Done).await?;
     must(scene.rows().await? == 1, "widening made a second membership")?;
     let report = scene.revoke(RevokeHow::Narrow).await?;
-    let narrow = report.seen.direct.iter().all(|edge| edge.scope == MembershipScope::Inherit);
+    let narrow = report.seen.direct.iter().all(|grant| grant.scope == MembershipScope::Inherit);
     must(report.seen.direct.len() == 1 && narrow, format!("not narrowed: {:?}", report.seen.direct))?;
     expect(&mut wide, Attempt::Ping, Tried::Ended).await?;
     let mut session = scene.session().await?;

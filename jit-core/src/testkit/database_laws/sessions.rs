@@ -146,7 +146,7 @@ async fn contract_width_inherit_withholds_set_role(world: Arc<dyn World>) -> Out
     expect(&mut session, Attempt::SetRole(&scene.role), Tried::Denied).await?;
     expect(&mut session, Attempt::Write(&scene.role), Tried::Done).await?;
     let seen = scene.observe().await?;
-    must(seen.direct.iter().all(|edge| edge.scope == MembershipScope::Inherit), "the width was not seen as granted")
+    must(seen.direct.iter().all(|grant| grant.scope == MembershipScope::Inherit), "the width was not seen as granted")
 }
 
 async fn contract_width_set_role_allows_it(world: Arc<dyn World>) -> Outcome {
@@ -155,7 +155,7 @@ async fn contract_width_set_role_allows_it(world: Arc<dyn World>) -> Outcome {
     let mut session = scene.session().await?;
     expect(&mut session, Attempt::SetRole(&scene.role), Tried::Done).await?;
     let seen = scene.observe().await?;
-    must(seen.direct.iter().all(|edge| edge.scope == MembershipScope::SetRole), "the width was not seen as granted")
+    must(seen.direct.iter().all(|grant| grant.scope == MembershipScope::SetRole), "the width was not seen as granted")
 }
 
 async fn contract_grant_is_usable_by_a_noinherit_account(world: Arc<dyn World>) -> Outcome {

@@ -55,11 +55,11 @@ async fn law_06_standing_membership_is_seen_before_the_grant(world: Arc<dyn Worl
     must(before.direct.is_empty() && before.through.is_empty(), "something was seen that is not there")?;
     scene.standing(By::Admin).await?;
     let seen = scene.observe().await?;
-    let [edge] = seen.direct.as_slice() else {
+    let [grant] = seen.direct.as_slice() else {
         return must(false, format!("one membership should be seen: {:?}", seen.direct));
     };
-    must(edge.grantor != Grantor::Broker, "a standing membership was taken for ours")?;
-    must(!edge.admin, "an admin option was seen that is not there")
+    must(grant.grantor != Grantor::Broker, "a standing membership was taken for ours")?;
+    must(!grant.admin, "an admin option was seen that is not there")
 }
 
 async fn law_06_residual_access_is_reported(world: Arc<dyn World>) -> Outcome {
@@ -69,7 +69,7 @@ async fn law_06_residual_access_is_reported(world: Arc<dyn World>) -> Outcome {
     must(scene.rows().await? == 2, "there should be one membership for each grantor")?;
     let report = scene.revoke(RevokeHow::Remove).await?;
     let left = &report.seen.direct;
-    must(left.len() == 1 && left.iter().all(|edge| edge.grantor != Grantor::Broker), format!("left: {left:?}"))?;
+    must(left.len() == 1 && left.iter().all(|grant| grant.grantor != Grantor::Broker), format!("left: {left:?}"))?;
     must(scene.rows().await? == 1, "ours should be gone, the other stays")?;
     scene.usable(Tried::Done).await
 }
@@ -118,10 +118,10 @@ async fn contract_holders_are_listed_with_their_grantors(world: Arc<dyn World>) 
         return must(false, format!("a holder is missing: {holders:?}"));
     };
     must(holders.iter().all(|holder| holder.role == asked), "a holder of another role")?;
-    must(!ours.edge.admin && standing.edge.admin, "the admin options are not as they were granted")?;
+    must(!ours.grant.admin && standing.grant.admin, "the admin options are not as they were granted")?;
     if world.lacks(Need::GrantorRecorded).is_none() {
-        must(ours.edge.grantor == Grantor::Broker, "ours was not told from others")?;
-        must(matches!(standing.edge.grantor, Grantor::Other(_)), "the other was taken for ours")?;
+        must(ours.grant.grantor == Grantor::Broker, "ours was not told from others")?;
+        must(matches!(standing.grant.grantor, Grantor::Other(_)), "the other was taken for ours")?;
     }
     if world.lacks(Need::LastingIds).is_none() {
         must(ours.account_id.is_some() && ours.role_id.is_some(), "the lasting ids are missing")?;

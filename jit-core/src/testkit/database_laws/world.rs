@@ -64,7 +64,7 @@ pub trait World: Debug + Send + Sync {
     /// Returns an error if the catalog cannot be read.
     async fn members(&self, role: &str) -> Result<Vec<Row>, BoxError>;
 
-    /// Returns the rights that the README has a DBA give the broker, one by one, without the roles.
+    /// Returns the rights that the set-up script gives the broker, one by one, without the roles.
     /// Empty if [`Need::Privileges`] is lacking.
     fn privileges(&self) -> Vec<Privilege> {
         Vec::new()

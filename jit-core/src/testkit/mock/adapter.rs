@@ -206,7 +206,7 @@ impl Database for MockDatabase {
                     role_id: Some(object(id)),
                     account,
                     account_id: Some(object(row.member)),
-                    edge: self.edge(&catalog, row),
+                    grant: self.membership_grant(&catalog, row),
                 });
             }
         }
@@ -497,7 +497,7 @@ impl MockDatabase {
         seen.account_renamed = (name != membership.account.as_str()).then_some(name);
         if let Some(role) = role {
             let direct = catalog.members.iter().filter(|row| row.role == role && row.member == account);
-            seen.direct = self.list(direct.map(|row| self.edge(catalog, row)))?;
+            seen.direct = self.list(direct.map(|row| self.membership_grant(catalog, row)))?;
             let mut between = catalog.reach(account, |_| true);
             between.remove(&account);
             between.remove(&role);
@@ -522,7 +522,7 @@ impl MockDatabase {
         Ok(seen)
     }
 
-    fn edge(&self, catalog: &Catalog, row: &super::catalog::Member) -> MembershipGrant {
+    fn membership_grant(&self, catalog: &Catalog, row: &super::catalog::Member) -> MembershipGrant {
         let grantor = match self.broker(catalog) {
             _ if !catalog.profile.capabilities().grantor_recorded => Grantor::Unknown,
             Some(broker) if broker == row.grantor => Grantor::Broker,

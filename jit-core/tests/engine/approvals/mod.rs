@@ -57,7 +57,7 @@ async fn a_ticket_is_looked_at_when_asked_and_again_right_before_the_grant() {
 #[tokio::test]
 async fn a_ticket_that_is_looked_at_again_costs_nobody_what_was_said_meanwhile() {
     let scene = Scene::new().await;
-    scene.enrol("alice").await;
+    scene.enroll("alice").await;
     let access = scene.jit.request(&actor("alice"), ask("owner").ticket("OPS-12")).await.unwrap();
     scene.jit.run_due().await.unwrap();
     scene.jit.confirm(&scene.with_code("alice"), access.id()).await.unwrap();
@@ -210,7 +210,7 @@ async fn a_later_answer_is_taken_once_for_its_own_access_and_in_time() {
 async fn a_stage_demands_the_factors_that_it_names_and_takes_each_code_once() {
     let scene = Scene::new().await;
     for who in ["alice", "bob", "carol"] {
-        scene.enrol(who).await;
+        scene.enroll(who).await;
     }
     let access = scene.jit.request(&actor("alice"), ask("writer")).await.unwrap();
     assert_eq!(access.pending_on, ["a second factor of `alice`"]);
@@ -239,7 +239,7 @@ async fn a_stage_demands_the_factors_that_it_names_and_takes_each_code_once() {
 async fn law_08_one_code_proves_one_decision_on_two_nodes_at_once() {
     let scene = Scene::new().await;
     for who in ["alice", "dave", "bob"] {
-        scene.enrol(who).await;
+        scene.enroll(who).await;
     }
     let mut waiting = Vec::new();
     for who in ["alice", "dave"] {
@@ -260,7 +260,7 @@ async fn law_08_one_code_proves_one_decision_on_two_nodes_at_once() {
 #[tokio::test]
 async fn the_sixth_wrong_code_locks_and_is_in_the_log() {
     let scene = Scene::new().await;
-    scene.enrol("alice").await;
+    scene.enroll("alice").await;
     let access = scene.jit.request(&actor("alice"), ask("writer")).await.unwrap();
     let wrong = actor("alice").responding(totp(), "000000");
     // on two nodes in turn: wrong codes are counted across nodes
@@ -282,17 +282,17 @@ async fn the_sixth_wrong_code_locks_and_is_in_the_log() {
 #[tokio::test]
 async fn a_factor_is_set_up_anew_only_with_the_old_one_or_after_it_was_taken_away() {
     let scene = Scene::new().await;
-    scene.enrol("alice").await;
-    assert_eq!(scene.jit.enrol_factor(&actor("alice"), &totp()).await.unwrap_err().kind(), "factor-refused");
+    scene.enroll("alice").await;
+    assert_eq!(scene.jit.enroll_factor(&actor("alice"), &totp()).await.unwrap_err().kind(), "factor-refused");
     let alice = Principal::new("alice").unwrap();
     assert_eq!(scene.jit.remove_factor(&actor("bob"), &totp(), &alice).await.unwrap_err().kind(), "not-allowed");
-    scene.jit.enrol_factor(&scene.with_code("alice"), &totp()).await.unwrap();
+    scene.jit.enroll_factor(&scene.with_code("alice"), &totp()).await.unwrap();
     scene.jit.remove_factor(&actor("frank"), &totp(), &alice).await.unwrap();
-    scene.enrol("alice").await;
+    scene.enroll("alice").await;
     let log = scene.jit.store().unnumbered(scene.jit.tenant_id(), 1_000).await.unwrap();
     let numbered = scene.jit.store().entries(scene.jit.tenant_id(), 0, 1_000).await.unwrap();
     let told: BTreeSet<String> = log.iter().chain(&numbered).map(|entry| field(&entry.body, "what")).collect();
-    for what in ["enrolment-begun", "enrolled", "enrolment-ended"] {
+    for what in ["enrollment-begun", "enrolled", "enrollment-ended"] {
         assert!(told.contains(what), "{what}");
     }
 }
@@ -300,8 +300,8 @@ async fn a_factor_is_set_up_anew_only_with_the_old_one_or_after_it_was_taken_awa
 #[tokio::test]
 async fn nobody_decides_for_ten_minutes_and_others_may() {
     let scene = Scene::new().await;
-    scene.enrol("alice").await;
-    scene.enrol("grace").await;
+    scene.enroll("alice").await;
+    scene.enroll("grace").await;
     let access = scene.jit.request(&scene.with_code("alice"), ask("writer")).await.unwrap();
     let early = scene.jit.approve(&scene.with_code("grace"), access.id(), "").await.unwrap_err();
     assert_eq!(early.kind(), "refused");
@@ -370,7 +370,7 @@ async fn law_08_who_is_away_is_stood_in_for_by_one_and_counts_once() {
 #[tokio::test]
 async fn an_emergency_is_had_at_once_told_loudly_and_reviewed_by_somebody_else() {
     let scene = Scene::new().await;
-    scene.enrol("carol").await;
+    scene.enroll("carol").await;
     let emergency =
         || AccessRequest::new("pg", "writer", TimeDelta::minutes(10)).because("the site is down").break_glass();
     assert_eq!(scene.jit.request(&actor("alice"), emergency()).await.unwrap_err().kind(), "denied");

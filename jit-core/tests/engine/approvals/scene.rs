@@ -211,9 +211,9 @@ impl Scene {
     }
 
     /// Sets up the factor of a person, and confirms it with a first code.
-    pub(super) async fn enrol(&self, who: &str) {
-        let enrolment = self.jit.enrol_factor(&actor(who), &totp()).await.unwrap();
-        let uri = secrecy::ExposeSecret::expose_secret(&enrolment.uri).to_owned();
+    pub(super) async fn enroll(&self, who: &str) {
+        let enrollment = self.jit.enroll_factor(&actor(who), &totp()).await.unwrap();
+        let uri = secrecy::ExposeSecret::expose_secret(&enrollment.uri).to_owned();
         let secret = uri.split("secret=").nth(1).unwrap().split('&').next().unwrap().to_owned();
         let seed = totp_rs::Secret::try_from_base32(secret).unwrap();
         self.seeds.lock().unwrap().insert(who.to_owned(), seed.as_ref().to_vec());

@@ -59,7 +59,7 @@ impl Oracle {
         let extends = label.ends_with(".extend");
         let fresh = if extends { true } else { self.claimed(by, account)? };
         if disarms && fresh && self.is_ours(by.server, account, role).is_some() && !self.is_nobodys(&held) {
-            return Err(broken(4, format!("the dead-man of `{account}` is disarmed, who has `{role}`")));
+            return Err(broken(4, format!("the dead man's switch of `{account}` is disarmed, who has `{role}`")));
         }
         // an extension needs no claim: a pass that does not know it yet may overtake it
         if !fresh || extends {
@@ -83,13 +83,13 @@ impl Oracle {
         let Some((.., fires_at, None)) = armed else {
             return Err(broken(
                 4,
-                format!("`{}` is granted to `{}` for {id}, and no dead-man is armed", held.1, held.2),
+                format!("`{}` is granted to `{}` for {id}, and no dead man's switch is armed", held.1, held.2),
             ));
         };
         // both clocks run at the same speed
         let (fires_in, ends_in) = (span(server.now(), fires_at), span(now, end));
         if after(now, fires_in) < after(now, ends_in) {
-            let why = format!("the dead-man of {id} fires in {fires_in}, and its window may last {ends_in}");
+            let why = format!("the dead man's switch of {id} fires in {fires_in}, and its window may last {ends_in}");
             return Err(broken(7, why));
         }
         Ok(())
@@ -114,7 +114,7 @@ impl Oracle {
                     && case.window.as_ref().is_some_and(|window| window.end > now)
             };
             if self.is_certain(&held) && self.cases.values().any(|case| wants(&case)) {
-                return Err(broken(7, format!("a dead-man took `{role}` from `{account}` before its end")));
+                return Err(broken(7, format!("a dead man's switch took `{role}` from `{account}` before its end")));
             }
         }
         Ok(())
@@ -134,7 +134,7 @@ impl Oracle {
             let (_, role, account) = held;
             return Err(broken(
                 4,
-                format!("`{account}` has `{role}` since its end at {until}, in spite of its dead-man"),
+                format!("`{account}` has `{role}` since its end at {until}, in spite of its dead man's switch"),
             ));
         }
         Ok(())

@@ -21,7 +21,7 @@ use jit_core::clock::Time;
 use jit_core::database::ObjectId;
 use jit_core::testkit::mock::MockServer;
 
-pub(super) use dead_mans_switch::{GRACE as DEAD_MAN_GRACE, SERVER as GUARDED, has as has_dead_mans_switches};
+pub(super) use dead_mans_switch::{GRACE as DEAD_MANS_SWITCH_GRACE, SERVER as GUARDED, has as has_dead_mans_switches};
 pub(super) use failover::Remembered;
 pub(super) use place::server_by;
 pub(super) use reading::Reading;

@@ -107,7 +107,7 @@ impl Oracle {
                 if id.ends_with(question) { nonce == id } else { nonce == format!("{id}.{question}") }
             })
         {
-            return Err(broken(8, format!("`{actor}` proves with words about {nonce} that it is he")));
+            return Err(broken(8, format!("`{actor}` proves with words about {nonce} that it is them")));
         }
         let factor = entry.text("factor").zip(entry.text("factor_number"));
         let proof = factor.map(|(factor, number)| format!("the {factor} {number} of `{actor}`"));

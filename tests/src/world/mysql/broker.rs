@@ -16,7 +16,8 @@ pub(super) fn least_privileged(flavour: Flavour, broker: &str, password: &str) -
     statements
 }
 
-/// Returns the statements that grant the broker's privileges one by one, as the README lists them.
+/// Returns the statements that grant the broker's privileges one by one, as the set-up script
+/// lists them.
 pub(super) fn privileges(flavour: Flavour, broker: &str) -> Vec<String> {
     if flavour.is_mariadb() { on_mariadb(broker) } else { on_mysql(broker) }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use jit_core::audit::{JsonLines, SigningKey, origin};
 use jit_core::clock::SystemEntropy;
 use jit_core::database::{
-    CommandCredentials, Credentials, DEAD_MAN_GRACE, Database, EnvCredentials, FileCredentials, declared,
+    CommandCredentials, Credentials, DEAD_MANS_SWITCH_GRACE, Database, EnvCredentials, FileCredentials, declared,
 };
 use jit_core::engine::{Jit, TenantBuilder};
 use jit_core::id::TenantId;
@@ -122,7 +122,7 @@ fn database(name: &str, target: &ServerConfig) -> Result<Arc<dyn Database>, Fail
 
 fn mssql(server: &ServerConfig) -> Result<MsSqlConfig, jit_mssql::ConfigError> {
     let config = MsSqlConfig::from_url(&server.url)?.tls(server.tls.clone());
-    let config = config.dead_mans_switch_grace(server.dead_mans_switch_grace.unwrap_or(DEAD_MAN_GRACE));
+    let config = config.dead_mans_switch_grace(server.dead_mans_switch_grace.unwrap_or(DEAD_MANS_SWITCH_GRACE));
     Ok(match &server.password {
         Some(password) => config.credentials(credentials(password)),
         None => config,
@@ -131,7 +131,7 @@ fn mssql(server: &ServerConfig) -> Result<MsSqlConfig, jit_mssql::ConfigError> {
 
 fn mysql(server: &ServerConfig) -> Result<MySqlConfig, jit_mysql::ConfigError> {
     let config = MySqlConfig::from_url(&server.url)?.tls(server.tls.clone());
-    let config = config.dead_mans_switch_grace(server.dead_mans_switch_grace.unwrap_or(DEAD_MAN_GRACE));
+    let config = config.dead_mans_switch_grace(server.dead_mans_switch_grace.unwrap_or(DEAD_MANS_SWITCH_GRACE));
     Ok(match &server.password {
         Some(password) => config.credentials(credentials(password)),
         None => config,
@@ -141,7 +141,7 @@ fn mysql(server: &ServerConfig) -> Result<MySqlConfig, jit_mysql::ConfigError> {
 pub(crate) fn postgres(server: &ServerConfig) -> Result<PostgresConfig, ConfigError> {
     let config = PostgresConfig::from_url(&server.url)?.tls(server.tls.clone());
     let config = config.administrators(server.administrators.clone());
-    let config = config.dead_mans_switch_grace(server.dead_mans_switch_grace.unwrap_or(DEAD_MAN_GRACE));
+    let config = config.dead_mans_switch_grace(server.dead_mans_switch_grace.unwrap_or(DEAD_MANS_SWITCH_GRACE));
     Ok(match &server.password {
         Some(password) => config.credentials(credentials(password)),
         None => config,

@@ -26,8 +26,8 @@ pub(super) async fn mfa(at: &Context<'_>, command: &Mfa) -> Result<(), Failure> 
                 Some(code) => actor.clone().responding(name.clone(), code.as_str()),
                 None => actor.clone(),
             };
-            let enrolment = jit.enrol_factor(&proving, &name).await?;
-            let uri = enrolment.uri.expose_secret();
+            let enrollment = jit.enroll_factor(&proving, &name).await?;
+            let uri = enrollment.uri.expose_secret();
             at.out.result(&json!({"principal": who, "uri": uri}), || shown(uri))?;
             // without a terminal, `jit mfa confirm` takes the first code
             if at.out.is_json() || !std::io::stdin().is_terminal() {

@@ -193,5 +193,5 @@ async fn a_token_proves_nothing_where_no_access_is_named() {
     };
     let why = why(scene.factor.verify(&challenge, &token).await.unwrap_err());
     assert!(why.contains("one access only"), "{why}");
-    assert!(scene.factor.enrol(&challenge, &crate::clock::SystemEntropy).is_none());
+    assert!(scene.factor.enroll(&challenge, &crate::clock::SystemEntropy).is_none());
 }
