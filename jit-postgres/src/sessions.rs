@@ -86,8 +86,8 @@ impl Connection {
     }
 }
 
-/// Returns the time that must be left for the look that follows: half of the patience. Of the time
-/// there was, two thirds may be spent waiting.
+/// Returns the time that the later look needs, a third of the call's time: half of the patience,
+/// which is two thirds of it.
 fn budget_floor(patience: Duration) -> Duration {
     patience.mul_f64(0.5)
 }

@@ -145,8 +145,8 @@ impl TenantBuilder {
         self
     }
 
-    /// Sets the URL where people decide; `{id}` in it stands for the access. Notices carry it as
-    /// their link.
+    /// Sets the URL where people decide; `{id}` in it stands for the access, and
+    /// `{question}` for the question that is pending. Notices carry it as their link.
     #[must_use]
     pub fn link(self, link: impl Into<String>) -> Self {
         Self { link: Some(link.into()), ..self }
@@ -282,8 +282,8 @@ impl Builder {
         Self { main: self.main.factor(name, factor), ..self }
     }
 
-    /// Sets the URL where people decide; `{id}` in it stands for the access. Notices carry it as
-    /// their link.
+    /// Sets the URL where people decide; `{id}` in it stands for the access, and
+    /// `{question}` for the question that is pending. Notices carry it as their link.
     #[must_use]
     pub fn link(self, link: impl Into<String>) -> Self {
         Self { main: self.main.link(link), ..self }

@@ -64,15 +64,19 @@ pub(super) fn fields(
             put("duration", format!("{} more", humantime::format_duration(to_std(extension.longer))));
         }
         if asks(audit_event) && !access.pending_on().is_empty() {
-            put("approve", format!("jit approve {} --question {}", access.id(), access.decidable().question()));
+            put("question", access.decidable().question().to_string());
+            if settings.link.is_none() {
+                put("approve", format!("jit approve {} --question {}", access.id(), access.decidable().question()));
+            }
         }
         let granting = match access.grant() {
             Some(Grant::Granting(granting)) => Some(granting.latest_end),
             _ => access.window().map(Window::end),
         };
         put("expires_at", granting.map(stamp).unwrap_or_default());
-        let link = settings.link.as_ref().map(|link| link.replace("{id}", &access.id().to_string()));
-        put("link", link.unwrap_or_default());
+        let link = settings.link.as_deref().unwrap_or_default();
+        let question = access.decidable().question().to_string();
+        put("link", link.replace("{id}", &access.id().to_string()).replace("{question}", &question));
     }
     fields
 }

@@ -486,12 +486,12 @@ ORDER BY s.n";
 /// A list names what is harmless: rights on tables, sequences, functions, types, large objects and
 /// schemas of the database's own, and owning such objects. Everything else is a power:
 ///
-/// - each attribute of a role (with LOGIN, a grantee that may SET ROLE can give the role a password
-///   and come back as it);
-/// - each predefined role except those that only look;
-/// - ADMIN OPTION, and being the broker;
-/// - owning a database or making schemas in it, and the schemas `jit` and `cron`;
-/// - what belongs to the system, and whatever else the catalog knows rights on.
+/// - Each attribute of a role is one. With LOGIN, a grantee that may SET ROLE can give the role a
+///   password and come back as it.
+/// - Each predefined role is one, except those that only look.
+/// - ADMIN OPTION is one, and being the broker.
+/// - Owning a database is one, making schemas in it, and the schemas `jit` and `cron`.
+/// - So is what belongs to the system, and whatever else the catalog knows rights on.
 ///
 /// For other databases only the kind of an object is known. Stands in other statements as
 /// `{powers}`, where `r` is the role: one row with the array `powers`.

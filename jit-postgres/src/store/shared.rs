@@ -104,8 +104,8 @@ impl Shared {
         to_std(span(after(was, passed), time))
     }
 
-    /// Notes that another store has made so many commits, which everybody who looks now sees.
-    /// Returns whether that is news.
+    /// Records the number of commits of another node. Returns true if it is higher than the known
+    /// one.
     pub(super) fn heard(&self, instance: &str, pulse: i64) -> bool {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         match known.get_mut(instance) {

@@ -31,8 +31,8 @@ pub struct Elsewhere {
     /// Accesses and their places. Each is overdue once its window has closed, until that server
     /// answers again or is retired.
     pub accesses: Vec<AccessView>,
-    /// True if the server that answers now shows that it has the data of the old one: it listens
-    /// where that one did, was started later, and holds every membership that was granted there.
+    /// True if the server that answers now shows the old one's data. It listens at the same place,
+    /// was started later, and holds every membership that was granted there.
     pub same_data: bool,
 }
 

@@ -28,8 +28,8 @@ impl Jit {
     /// requested or get themselves, and it is not passed on.
     ///
     /// # Errors
-    /// [`JitError::Invalid`] if it ends in the past, ends after more than 90 days, or goes to the
-    /// actors themselves; [`JitError::NotFound`] if the directory does not know the delegate.
+    /// [`JitError::Invalid`] if it ends in the past, ends after more than 90 days, or names the
+    /// actor; [`JitError::NotFound`] if the directory does not know the delegate.
     #[tracing::instrument(skip_all, fields(tenant = %self.tenant))]
     pub async fn delegate(&self, actor: &Actor, to: &Principal, until: Time) -> Result<(), JitError> {
         let settings = self.acting(actor).await?.settings;

@@ -31,7 +31,7 @@ impl Jit {
         self.words(&settings, actor, "reason", reason).await?;
         self.core.permit(&settings, actor, Action::Stop, about(&scope), None).await?;
         // a stop of a name that nobody has would end nothing, and say that it is in force
-        if let Err(error) = self.means_the_known(&settings, &scope).await {
+        if let Err(error) = self.refuse_look_alike(&settings, &scope).await {
             return self.core.refuse(&settings, actor, None, error).await;
         }
         until_committed!(async {
@@ -65,7 +65,7 @@ impl Jit {
 
     /// Refuses the scope if its name is unknown and looks like a known one. A directory that is
     /// down does not prevent the stop.
-    async fn means_the_known(&self, settings: &Tenant, scope: &Scope) -> Result<(), JitError> {
+    async fn refuse_look_alike(&self, settings: &Tenant, scope: &Scope) -> Result<(), JitError> {
         match scope {
             Scope::All => Ok(()),
             Scope::Principal(who) => {

@@ -61,7 +61,7 @@ impl Pump {
     }
 }
 
-/// Returns the answer of a target that has no dead man's switch, or does not say so.
+/// Returns the answer for a target without a dead man's switch, or whose state is not known.
 pub(super) fn no_dead_mans_switch(why: &str) -> DeadMansSwitch {
     DeadMansSwitch::Unavailable { remedy: why.to_owned() }
 }

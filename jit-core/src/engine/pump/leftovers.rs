@@ -106,9 +106,9 @@ impl Pass<'_> {
         }
     }
 
-    /// Returns the reason why a missing membership, account or role proves nothing. It may exist
-    /// under another name: an account that came to hold the role meanwhile, and not by an access of
-    /// ours. Two accounts may also have swapped their names.
+    /// Returns the reason why the absence of a name proves nothing. An account that came to hold
+    /// the role since may be the same one, renamed, and two accounts may have swapped their names.
+    /// Memberships by accesses of ours do not count.
     async fn renamed(
         &self,
         before: &BTreeSet<String>,

@@ -234,7 +234,7 @@ impl Access {
         }
     }
 
-    /// Returns the state.
+    /// Returns the state, which follows from the request, the grant and its end.
     #[must_use]
     pub fn state(&self) -> AccessState {
         match &self.phase {

@@ -37,7 +37,7 @@ pub struct ReviewGiven {
 }
 
 impl OwedReview {
-    /// Checks whether the review is overdue.
+    /// Checks whether nobody has given the review, and its time is over.
     #[must_use]
     pub fn is_overdue(&self, now: Time) -> bool {
         self.given.is_none() && self.due <= now

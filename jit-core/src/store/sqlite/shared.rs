@@ -40,7 +40,7 @@ impl Shared {
         self.time.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Checks whether a later time was given out than the file knows.
+    /// Checks whether a later time was handed out than the file holds.
     pub(super) fn told(&self) -> bool {
         self.told.load(Ordering::Relaxed) > self.kept.load(Ordering::Relaxed)
     }

@@ -14,7 +14,7 @@ use jit_core::notify::{Email, EmailConfig, Slack, TracingNotifier, WebhookNotifi
 use secrecy::{ExposeSecret, SecretString};
 
 use super::credentials;
-use crate::config::{Approver, DirectoryAt, Http, Mail, MailTls, Oidc, Password, Receiver, Secret, Workflow};
+use crate::config::{Approver, DirectoryAt, Http, Mail, MailTls, NotifierSettings, Oidc, Password, Secret, Workflow};
 use crate::error::Failure;
 
 /// Adds what the workflow needs.
@@ -31,8 +31,8 @@ pub(super) async fn workflow(mut builder: TenantBuilder, config: &Workflow) -> R
     if let Some(oidc) = &config.oidc {
         builder = builder.factor("oidc", step_up(oidc)?);
     }
-    for (name, notifier_name) in &config.notify {
-        builder = receive(builder, name, notifier_name).await?;
+    for (name, settings) in &config.notify {
+        builder = add_notifier(builder, name, settings).await?;
     }
     for (name, approver) in &config.approvers {
         builder = approve(builder, name, approver).await?;
@@ -67,18 +67,22 @@ fn step_up(oidc: &Oidc) -> Result<OidcFactor, Failure> {
         .map_err(|error| Failure::configuration(format!("`[mfa.oidc]`: {error}"), "fix it in jit.toml"))
 }
 
-async fn receive(builder: TenantBuilder, name: &str, notifier_name: &Receiver) -> Result<TenantBuilder, Failure> {
+async fn add_notifier(
+    builder: TenantBuilder,
+    name: &str,
+    settings: &NotifierSettings,
+) -> Result<TenantBuilder, Failure> {
     let what = format!("`[notify.{}]`", name.replacen(':', ".", 1));
-    Ok(match notifier_name {
-        Receiver::Slack { http, url } => {
+    Ok(match settings {
+        NotifierSettings::Slack { http, url } => {
             builder.notifier(name, Slack::new(client(&what, http)?, text(&what, url).await?))
         }
-        Receiver::Webhook { http, url, secret } => {
+        NotifierSettings::Webhook { http, url, secret } => {
             let secrets = vec![webhook_secret(&what, secret).await?];
             builder.notifier(name, WebhookNotifier::new(client(&what, http)?, text(&what, url).await?, secrets))
         }
-        Receiver::Email(mail) => builder.notifier(name, email(&what, mail).await?),
-        Receiver::Log => builder.notifier(name, TracingNotifier),
+        NotifierSettings::Email(mail) => builder.notifier(name, email(&what, mail).await?),
+        NotifierSettings::Log => builder.notifier(name, TracingNotifier),
     })
 }
 

@@ -18,7 +18,7 @@ use crate::policy::PolicyFiles;
 use crate::spans::duration;
 
 pub(crate) use self::workflow::{
-    Approver, Condition, DirectoryAt, Http, Mail, MailTls, Oidc, Receiver, Secret, Workflow,
+    Approver, Condition, DirectoryAt, Http, Mail, MailTls, NotifierSettings, Oidc, Secret, Workflow,
 };
 
 /// Configuration of the binary.

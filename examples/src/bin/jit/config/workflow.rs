@@ -16,14 +16,15 @@ use crate::spans::duration;
 /// Settings of the workflow for one tenant.
 #[derive(Debug, Default)]
 pub(crate) struct Workflow {
-    /// Address where people decide, for notices; `{id}` stands for the access.
+    /// Address where people decide, for notices; `{id}` stands for the access, `{question}`
+    /// for the pending question.
     pub(crate) link: Option<String>,
     /// Codes of RFC 6238.
     pub(crate) totp: Option<Totp>,
     /// Step-up by OpenID Connect.
     pub(crate) oidc: Option<Oidc>,
     /// Notifiers, by the names that the policy has for them (`slack:dba`).
-    pub(crate) notify: BTreeMap<String, Receiver>,
+    pub(crate) notify: BTreeMap<String, NotifierSettings>,
     /// Outside systems, by the names that the policy has for them.
     pub(crate) approvers: BTreeMap<String, Approver>,
     /// Directory of people, if they are not in the policy.
@@ -76,7 +77,7 @@ pub(crate) struct Http {
 
 /// Notifier, which delivers notices.
 #[derive(Debug)]
-pub(crate) enum Receiver {
+pub(crate) enum NotifierSettings {
     /// Incoming webhook of Slack.
     Slack { http: Http, url: Secret },
     /// Webhook of any program.
@@ -269,14 +270,14 @@ impl Reader<'_> {
             let (at, mut table) = (table.span().start, table.into_inner());
             let what = format!("`[notify.slack.{name}]`");
             let notifier_name =
-                Receiver::Slack { http: self.http(&mut table, at)?, url: self.url(&what, &mut table, at)? };
+                NotifierSettings::Slack { http: self.http(&mut table, at)?, url: self.url(&what, &mut table, at)? };
             self.nothing_else(&what, &table, at)?;
             notify.insert(format!("slack:{name}"), notifier_name);
         }
         for (name, table) in given.webhook {
             let (at, mut table) = (table.span().start, table.into_inner());
             let what = format!("`[notify.webhook.{name}]`");
-            let notifier_name = Receiver::Webhook {
+            let notifier_name = NotifierSettings::Webhook {
                 http: self.http(&mut table, at)?,
                 url: self.url(&what, &mut table, at)?,
                 secret: self.secret(&what, &mut table, at)?,
@@ -288,7 +289,7 @@ impl Reader<'_> {
             let (at, table) = (table.span().start, table.into_inner());
             notify.insert(format!("email:{name}"), self.mail(&format!("`[notify.email.{name}]`"), table, at)?);
         }
-        notify.extend(given.log.into_keys().map(|name| (format!("log:{name}"), Receiver::Log)));
+        notify.extend(given.log.into_keys().map(|name| (format!("log:{name}"), NotifierSettings::Log)));
         let mut approvers = BTreeMap::new();
         for (name, table) in tables.approvers {
             let (at, table) = (table.span().start, table.into_inner());
@@ -318,7 +319,7 @@ impl Reader<'_> {
         })
     }
 
-    fn mail(&self, what: &str, table: MailTable, at: usize) -> Result<Receiver, Failure> {
+    fn mail(&self, what: &str, table: MailTable, at: usize) -> Result<NotifierSettings, Failure> {
         let given = Passwords { file: table.password_file, env: table.password_env, command: table.password_command };
         let password = self.password(what, at, given)?;
         if table.user.is_some() != password.is_some() {
@@ -329,7 +330,7 @@ impl Reader<'_> {
             MailTls::Implicit => 465,
             MailTls::DangerPlaintext => 25,
         });
-        Ok(Receiver::Email(Box::new(Mail {
+        Ok(NotifierSettings::Email(Box::new(Mail {
             host: table.host,
             port,
             tls: table.tls,
