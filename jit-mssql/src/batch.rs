@@ -32,7 +32,7 @@ pub(crate) trait Orders {
     type Shown;
     /// Returns the batch for so many orders.
     fn text(server: &Server, call: &Call, rows: usize, lock_wait_ms: u128) -> String;
-    /// Returns the subject of one order.
+    /// Returns the membership of one order.
     fn membership(&self, order: usize) -> Option<&Membership>;
     /// Returns the order's deadline by the server's own clock, and its two flags, powers and
     /// actors.

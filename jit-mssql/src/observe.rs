@@ -25,7 +25,7 @@ pub(crate) struct Moment {
     ahead: TimeDelta,
 }
 
-/// Result of [`Connection::look`] at one subject, with what ending its sessions
+/// Result of [`Connection::look`] at one membership, with what ending its sessions
 /// needs.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Look {
@@ -42,7 +42,7 @@ pub(crate) struct Backend {
     pub(crate) began: String,
 }
 
-/// One row of a question about subjects.
+/// One row of a question about memberships.
 pub(crate) struct MembershipRow<'a> {
     pub(crate) membership: &'a Membership,
     pub(crate) not_after: Time,
@@ -88,8 +88,8 @@ impl Connection {
         self.moment_of(&results)
     }
 
-    /// Looks at all subjects, each at the moment that is read right before. Returns the moment of
-    /// the first one.
+    /// Looks at all memberships, each at the moment that is read right before. Returns the moment
+    /// of the first one.
     pub(crate) async fn look(&mut self, memberships: &[&Membership]) -> Result<(Moment, Vec<Look>), DatabaseError> {
         let mut looks = Vec::with_capacity(memberships.len());
         let mut first = None;
@@ -198,7 +198,7 @@ impl Connection {
 /// Time that a look waits for a change of the catalog that is under way, in milliseconds.
 pub(crate) const LOCK_WAIT_MS: u128 = 5_000;
 
-/// Returns the observation of all subjects.
+/// Returns the observation of all memberships.
 pub(crate) fn observation(moment: Moment, looks: Vec<Look>) -> Observation {
     Observation::new(moment.identity, moment.now, looks.into_iter().map(|look| look.seen).collect())
 }

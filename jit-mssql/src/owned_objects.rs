@@ -13,7 +13,7 @@ use crate::row::Columns;
 use crate::sql::{self, ROWS};
 
 impl Connection {
-    /// Returns the owned objects of each subject, one answer per subject.
+    /// Returns the owned objects of each membership, one answer per membership.
     pub(crate) async fn owned_objects(&mut self, memberships: &[Membership]) -> Result<Owned, DatabaseError> {
         let mut all = Vec::with_capacity(memberships.len());
         for memberships in memberships.chunks(ROWS) {

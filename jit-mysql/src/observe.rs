@@ -27,7 +27,7 @@ pub(crate) struct Moment {
     pub(crate) identity: Identity,
 }
 
-/// View of one subject by [`Connection::look`], with what is needed to end its sessions.
+/// View of one membership by [`Connection::look`], with what is needed to end its sessions.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Look {
     pub(crate) seen: Seen,
@@ -69,7 +69,7 @@ const EVERYBODY_CHANGES: usize = 4;
 /// Largest number of similar accounts that are named when an account does not exist.
 const MOST_ALIKE: usize = 3;
 
-/// Catalog entries that all subjects have in common.
+/// Catalog entries that all memberships have in common.
 #[derive(Debug, Default)]
 struct Catalog {
     names: Arc<BTreeSet<Name>>,
@@ -83,7 +83,7 @@ struct Catalog {
 }
 
 impl Named {
-    /// Parses the names of a subject. A name that no server can have becomes one that no account
+    /// Parses the names of a membership. A name that no server can have becomes one that no account
     /// has.
     pub(crate) fn of(flavour: Flavour, membership: &Membership) -> Self {
         let name = |text: &str| Name::parse(text).unwrap_or_else(|_| Name::of("", "-"));
@@ -231,7 +231,7 @@ impl Connection {
         Ok(moment)
     }
 
-    /// Looks at all subjects; the moment's time was read right before.
+    /// Looks at all memberships; the moment's time was read right before.
     pub(crate) async fn look(&mut self, memberships: &[Membership]) -> Result<(Moment, Vec<Look>), DatabaseError> {
         if memberships.is_empty() {
             return Ok((self.moment().await?, Vec::new()));
@@ -240,7 +240,7 @@ impl Connection {
         self.look_at(&memberships.iter().map(|membership| Named::of(flavour, membership)).collect::<Vec<_>>()).await
     }
 
-    /// Looks at subjects by their names.
+    /// Looks at memberships by their names.
     pub(crate) async fn look_at(&mut self, named: &[Named]) -> Result<(Moment, Vec<Look>), DatabaseError> {
         // what everybody holds is known only after one look, and may change meanwhile
         for _ in 0..EVERYBODY_CHANGES {
@@ -433,7 +433,7 @@ impl Catalog {
 /// Name of the server setting, shown for a role that everybody holds because the setting lists it.
 pub(crate) const MANDATORY_ROLES: &str = "mandatory_roles";
 
-/// Builds the observation of all subjects.
+/// Builds the observation of all memberships.
 pub(crate) fn observation(moment: Moment, looks: Vec<Look>) -> Observation {
     Observation::new(moment.identity, moment.now, looks.into_iter().map(|look| look.seen).collect())
 }

@@ -43,7 +43,7 @@ pub(crate) fn definitions(flavour: Flavour) -> &'static Routine {
 }
 
 impl Connection {
-    /// Reads the owned objects; one answer per subject.
+    /// Reads the owned objects; one answer per membership.
     pub(crate) async fn owned_objects(&mut self, memberships: &[Membership]) -> Result<Owned, DatabaseError> {
         let flavour = self.server.flavour;
         let accounts: Vec<String> = memberships
@@ -56,7 +56,7 @@ impl Connection {
         let roles = memberships.iter().map(|membership| Named::of(flavour, membership).role);
         let roles: Vec<String> = roles.map(|role| format!("{}@{}", role.user, role.host)).collect();
         let mut all: BTreeMap<String, Vec<OwnedObject>> = BTreeMap::new();
-        for row in self.list(sql::BELONGINGS, (&asked,).into()).await? {
+        for row in self.list(sql::OWNED_OBJECTS, (&asked,).into()).await? {
             let thing = OwnedObject::new(text(&row, "id")?, text(&row, "what")?);
             all.entry(text(&row, "account")?).or_default().push(thing);
         }
@@ -81,7 +81,7 @@ impl Connection {
         Ok(Owned::new(self.moment().await?.identity, each))
     }
 
-    /// Reads, for each subject, who is in the role, and in which roles the account is. Neither
+    /// Reads, for each membership, who is in the role, and in which roles the account is. Neither
     /// server has lasting ids. So these memberships are the only sign of a renamed account or role.
     async fn memberships(&mut self, named: &[Named]) -> Result<Vec<Vec<OwnedObject>>, DatabaseError> {
         if named.is_empty() {

@@ -17,7 +17,7 @@ use crate::sql::{Flavour, rights};
 pub(crate) const NOT_OURS: &str = "the broker does not hold the role, and so cannot see its rights";
 
 impl Connection {
-    /// Looks at all subjects, and at the rights of each role that outlive a membership.
+    /// Looks at all memberships, and at the rights of each role that outlive a membership.
     pub(crate) async fn look_with_powers(
         &mut self,
         memberships: &[Membership],
@@ -30,7 +30,7 @@ impl Connection {
         self.look_at_with_powers(&named).await
     }
 
-    /// Looks at subjects and rights by names.
+    /// Looks at memberships and rights by names.
     pub(crate) async fn look_at_with_powers(&mut self, named: &[Named]) -> Result<(Moment, Vec<Look>), DatabaseError> {
         let (moment, mut looks) = self.look_at(named).await?;
         let rights = match self.server.flavour {

@@ -66,7 +66,7 @@ pub(crate) struct Outcome {
     /// Orders for which there was nothing left to do.
     pub(crate) idle: BTreeSet<usize>,
     pub(crate) look: Result<(Moment, Vec<Look>), DatabaseError>,
-    /// Stores whose marks stood on the subjects when the last packet was sent, if there are any.
+    /// Stores whose marks stood on the memberships when the last packet was sent, if there are any.
     pub(crate) marks: Vec<Option<StoreId>>,
 }
 
@@ -94,8 +94,8 @@ const SHORT_WAIT: Duration = Duration::from_millis(100);
 /// Number of tries for a membership that another change collides with (15 only).
 const TRIES: u32 = 20;
 
-/// Sends the orders and looks at the subjects behind them. Tries collided orders again, and locked
-/// ones with more patience. The last argument names the subjects, and the sessions that may be
+/// Sends the orders and looks at the memberships behind them. Tries collided orders again, and
+/// locked ones with more patience. The last argument names the memberships, and the sessions that may be
 /// ended if they block.
 pub(crate) async fn drive<O: Orders>(
     connection: &Connection,

@@ -21,7 +21,7 @@ pub(crate) struct Moment {
     pub(crate) identity: Identity,
 }
 
-/// Result of a look at one subject, with what ending its sessions needs.
+/// Result of a look at one membership, with what ending its sessions needs.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Look {
     pub(crate) seen: Seen,
@@ -49,7 +49,7 @@ impl Connection {
         Ok(moment)
     }
 
-    /// Looks at all subjects at one moment. The moment's time was read right before.
+    /// Looks at all memberships at one moment. The moment's time was read right before.
     pub(crate) async fn look(&self, memberships: &[Membership]) -> Result<(Moment, Vec<Look>), DatabaseError> {
         // Sent one behind the other without waiting: the server reads the clock first.
         let (moment, looks) = tokio::join!(biased; self.moment(), self.looks(memberships));
@@ -183,7 +183,7 @@ fn place(text: &str) -> Option<(u32, u64)> {
     Some((number(timeline)?, u64::from(number(high)?) << 32 | u64::from(number(low)?)))
 }
 
-/// Returns the observation of all subjects, with the marks that stand on them if those could be
+/// Returns the observation of all memberships, with the marks that stand on them if those could be
 /// read.
 pub(crate) fn observation((moment, looks): (Moment, Vec<Look>), marks: Option<Vec<Option<StoreId>>>) -> Observation {
     let mut marks = marks.unwrap_or_default().into_iter();

@@ -9,10 +9,10 @@ use crate::server_text::ServerText;
 use crate::sql;
 
 impl Connection {
-    /// Returns the owned objects of each subject, one answer per subject.
+    /// Returns the owned objects of each membership, one answer per membership.
     pub(crate) async fn owned_objects(&self, memberships: &[Membership]) -> Result<Owned, DatabaseError> {
         let asked = MembershipColumns::of(memberships);
-        let statement = self.prepared(&self.statements.owned_objects, sql::BELONGINGS).await?;
+        let statement = self.prepared(&self.statements.owned_objects, sql::OWNED_OBJECTS).await?;
         let most = i64::try_from(MOST_OWNED_OBJECTS.saturating_add(1)).unwrap_or(i64::MAX);
         self.moment_statement().await?;
         let parameters = asked.parameters(&most);

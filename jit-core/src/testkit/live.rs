@@ -3,22 +3,21 @@
 use chrono::TimeDelta;
 
 use crate::clock::{Entropy, Time, after};
-use crate::database::{Granted, Identity, Membership, MembershipScope, ObjectId, Seen};
+use crate::database::{Granted, Identity, Membership, ObjectId, Seen};
 use crate::engine::repository::records::{write_access, write_holding};
 use crate::id::{AccessId, Principal, RealmId, RuleName, TargetName, TenantId};
 use crate::model::access::{Access, Event};
-use crate::model::approval::{Handling, Limits, Parties, Plan};
+use crate::model::approval::{Parties, Plan};
 use crate::model::holding::{Holding, judge};
 use crate::model::request::Request;
-use crate::policy::{Activation, DeadMansSwitchPolicy, Leftovers, Prepared, Sessions, Stance};
 use crate::store::{BoxError, Expect, Write};
 
 /// Returns the writes that put one active access into a store, made by running the state machines.
 /// The account asked for the role and got it at `since`, for this duration, under a rule without
 /// stages.
 ///
-/// If there is a database, the subject has the ids by which it knows account and role. If there is
-/// none, their names stand for the ids.
+/// With a database, the membership has the ids by which it knows account and role. Without one,
+/// their names stand for the ids.
 ///
 /// # Errors
 /// Returns an error if one of the names is not valid.
@@ -46,7 +45,14 @@ pub fn active(
         break_glass: false,
     };
     let id = AccessId::fresh(since, entropy);
-    let access = Access::new(id, tenant.clone(), Some(realm.clone()), request, at_once()?, since);
+    let access = Access::new(
+        id,
+        tenant.clone(),
+        Some(realm.clone()),
+        request,
+        Plan::new(RuleName::new("testkit")?, "", TimeDelta::hours(24)),
+        since,
+    );
     let membership = Membership { account: account.clone(), account_id: None, role: role.clone(), role_id: None };
     let seen = Seen {
         account_id: account_id.or_else(|| Some(ObjectId(account.to_string()))),
@@ -66,27 +72,4 @@ pub fn active(
     let mut writes = vec![write_access(&access, Expect::Absent)?];
     writes.extend(write_holding(&holding, Expect::Absent, due)?);
     Ok(writes)
-}
-
-/// Returns a plan without stages.
-fn at_once() -> Result<Plan, BoxError> {
-    let day = TimeDelta::hours(24);
-    Ok(Plan {
-        rule: RuleName::new("testkit")?,
-        policy: String::new(),
-        stages: Vec::new(),
-        limits: Limits { max: day, max_total: day, decide_by: day, start_within: day, grant_within: day },
-        handling: Handling {
-            sessions: Sessions::End,
-            set_role: MembershipScope::Inherit,
-            account_members: Stance::Refused,
-            prepared: Prepared::Report,
-            can_grant: Stance::Refused,
-            activation: Activation::Default,
-            dead_mans_switch: DeadMansSwitchPolicy::default(),
-            leftovers: Leftovers::default(),
-        },
-        notify: std::collections::BTreeSet::new(),
-        break_glass: None,
-    })
 }

@@ -343,20 +343,7 @@ WHILE @n <= @last AND @doomed = 0 BEGIN \
     @why = (SELECT MIN(p.what) FROM @power p WHERE p.role_id = f.role_id), \
     @who = (SELECT MIN(x.name) FROM @actor x WHERE x.n = a.n AND x.own = 0) \
   FROM @asked a JOIN @found f ON f.n = a.n WHERE a.n = @n; \
-  IF @state = N'members' SET @why = @who; \
-  IF @state = N'ok' BEGIN \
-    BEGIN TRY \
-      SET @statement = N'ALTER {role} ' + QUOTENAME(@role) + N' ADD MEMBER ' + QUOTENAME(@account); \
-      EXEC sp_executesql @statement; \
-    END TRY \
-    BEGIN CATCH \
-      SET @state = N'error'; SET @number = ERROR_NUMBER(); SET @why = ERROR_MESSAGE(); \
-    END CATCH; \
-    IF XACT_STATE() <> 1 OR @@TRANCOUNT <> 1 BEGIN SET @doomed = 1; IF @@TRANCOUNT > 0 ROLLBACK TRANSACTION; END; \
-  END; \
-  INSERT INTO @answer (n, state, number, why) VALUES (@n, @state, @number, @why); \
-  SET @n = @n + 1; \
-END; ";
+  IF @state = N'members' SET @why = @who; ";
 
 /// Revokes one order after the other in one transaction. What another store accounts for is left to
 /// it. What is not held (any more) counts as done. The catalog is read before the statement, as it
@@ -372,10 +359,14 @@ WHILE @n <= @last AND @doomed = 0 BEGIN \
       WHEN EXISTS (SELECT 1 FROM @mark k WHERE k.n = a.n AND {another}) THEN N'theirs' \
       WHEN EXISTS (SELECT 1 FROM @answer b JOIN @found g ON g.n = b.n WHERE g.role_id = f.role_id AND b.number = 1222) THEN N'locked' \
       ELSE N'ok' END \
-  FROM @asked a JOIN @found f ON f.n = a.n WHERE a.n = @n; \
+  FROM @asked a JOIN @found f ON f.n = a.n WHERE a.n = @n; ";
+
+/// Adds a member to a role, or drops one (`{change}`): the second half of each turn of [`GRANT`]
+/// and [`REVOKE`].
+const CHANGE: &str = "\
   IF @state = N'ok' BEGIN \
     BEGIN TRY \
-      SET @statement = N'ALTER {role} ' + QUOTENAME(@role) + N' DROP MEMBER ' + QUOTENAME(@account); \
+      SET @statement = N'ALTER {role} ' + QUOTENAME(@role) + N' {change} MEMBER ' + QUOTENAME(@account); \
       EXEC sp_executesql @statement; \
     END TRY \
     BEGIN CATCH \
@@ -399,7 +390,9 @@ SELECT b.n, b.state, b.number, b.why FROM @answer b ORDER BY b.n; ";
 
 /// Returns a whole call that grants: answers, and the moment behind its commit.
 pub(crate) fn grant(scope: Scope, label: &str, rows: usize, lock_wait_ms: u128) -> String {
-    let body = scope.text(&[&asked(rows), FIND, POWERS, ACTORS, ANSWERS, GRANT, ANSWER].concat());
+    let body = scope
+        .text(&[&asked(rows), FIND, POWERS, ACTORS, ANSWERS, GRANT, CHANGE, ANSWER].concat())
+        .replace("{change}", "ADD");
     format!("{}{body}{MOMENT} {END}", begin(label, lock_wait_ms))
 }
 
@@ -416,7 +409,8 @@ pub(crate) fn revoke(
     let another = store.map_or_else(|| "1 = 0".to_owned(), |own| format!("k.store <> N'{own}'"));
     let find = scope.text(&[&asked(rows), FIND, ACTORS].concat());
     let marks = dead_mans_switch::marks(scope, broker_login);
-    let revoke = scope.text(&[ANSWERS, REVOKE, ANSWER].concat()).replace("{another}", &another);
+    let revoke = scope.text(&[ANSWERS, REVOKE, CHANGE, ANSWER].concat());
+    let revoke = revoke.replace("{change}", "DROP").replace("{another}", &another);
     format!("{}{find}{marks}{revoke}{MOMENT} {} {END}", begin(label, lock_wait_ms), scope.text(SHOW))
 }
 

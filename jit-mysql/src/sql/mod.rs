@@ -148,7 +148,7 @@ const IN_MARIADB: [(&str, &str); 11] = [
 /// port. The uuid is in every copy too.
 const PLACE: &str = "CONCAT(@@hostname, ':', @@port)";
 
-/// Rows of the question: one row for each subject.
+/// Rows of the question: one row for each membership.
 const ASKED: &str = "\
 (SELECT DISTINCT account_user, account_host, role_user, role_host FROM JSON_TABLE(@jit_ask, '$[*]' COLUMNS (\
 account_user VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.account_user', account_host VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.account_host', \
@@ -443,7 +443,7 @@ AND NOT t.PROCESSLIST_USER <=> 'event_scheduler'",
 /// they passed on, also to themselves. For a right that was passed on, the servers keep the user
 /// and the host of the session. So every account counts that admits that host. The ids contain the
 /// names in a form that cannot confuse two of them.
-pub(crate) const BELONGINGS: Read = Read::new(
+pub(crate) const OWNED_OBJECTS: Read = Read::new(
     3,
     "\
 SELECT a.account AS account, x.id AS id, x.what AS what FROM (\

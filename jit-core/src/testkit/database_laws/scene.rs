@@ -15,8 +15,8 @@ use crate::database::{
     RevokeOrder, RevokeReport, Seen,
 };
 use crate::id::{AccessId, Principal, RuleName};
-use crate::model::approval::{Approval, Handling, Limits, Parties, Plan, Witness};
-use crate::policy::{Activation, DeadMansSwitchPolicy, Leftovers, Prepared, Sessions, Stance};
+use crate::model::approval::{Approval, Parties, Plan, Witness};
+use crate::policy::{Prepared, Sessions, Stance};
 use crate::store::BoxError;
 
 /// An account that may get a role through the broker.
@@ -206,25 +206,7 @@ pub(super) fn call_within(what: &str, limit: Duration) -> Call {
 /// Fails only if the state machine is broken.
 pub fn witness(access: AccessId) -> Result<Witness, BoxError> {
     let (requester, grantee) = (Principal::new("alice")?, Principal::new("alice")?);
-    let hour = TimeDelta::hours(1);
-    let plan = Plan {
-        rule: RuleName::new("law")?,
-        policy: String::new(),
-        stages: Vec::new(),
-        limits: Limits { max: hour, max_total: hour, decide_by: hour, start_within: hour, grant_within: hour },
-        handling: Handling {
-            sessions: Sessions::End,
-            set_role: MembershipScope::Inherit,
-            account_members: Stance::Refused,
-            prepared: Prepared::Report,
-            can_grant: Stance::Refused,
-            activation: Activation::Default,
-            dead_mans_switch: DeadMansSwitchPolicy::default(),
-            leftovers: Leftovers::default(),
-        },
-        notify: std::collections::BTreeSet::new(),
-        break_glass: None,
-    };
+    let plan = Plan::new(RuleName::new("law")?, "", TimeDelta::hours(1));
     Approval::new(access, Parties { requester, grantee }, plan, Time::UNIX_EPOCH)
         .witness()
         .ok_or_else(|| "no witness".into())

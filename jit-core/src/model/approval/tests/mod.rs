@@ -9,7 +9,6 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::actor::Evidence;
-use crate::handling::{Activation, DeadMansSwitchPolicy, Leftovers, MembershipScope, Prepared, Sessions, Stance};
 use crate::id::{AccessId, Group, Principal, QuestionId, RuleName};
 
 /// A person as the directory has them: a name, a human behind it, and their rights.
@@ -25,7 +24,7 @@ struct Somebody {
 /// Number of the requester's name and human, then of the grantee's, among the numbers of
 /// `Somebody`.
 const REQUESTER: usize = 0;
-const RECEIVER: usize = 1;
+const GRANTEE: usize = 1;
 const NAMES: usize = 8;
 
 fn name(number: usize) -> Principal {
@@ -41,7 +40,7 @@ impl Somebody {
         Snapshot {
             human: name(self.human),
             requester: name(REQUESTER),
-            grantee: name(RECEIVER),
+            grantee: name(GRANTEE),
             groups: self.groups.iter().copied().map(group).collect(),
             manages_requester: self.manages_requester,
             manages_grantee: self.manages_grantee,
@@ -67,7 +66,7 @@ impl Somebody {
     }
 
     fn is_party(&self) -> bool {
-        [REQUESTER, RECEIVER].contains(&self.human) || [REQUESTER, RECEIVER].contains(&self.name)
+        [REQUESTER, GRANTEE].contains(&self.human) || [REQUESTER, GRANTEE].contains(&self.name)
     }
 
     fn is_asked_by(&self, requirement: &Requirement) -> bool {
@@ -136,25 +135,7 @@ fn everybody() -> impl Strategy<Value = Vec<Somebody>> {
 }
 
 fn plan(stages: Vec<Stage>) -> Plan {
-    let hour = TimeDelta::hours(1);
-    Plan {
-        rule: RuleName::new("r").unwrap(),
-        policy: String::new(),
-        stages,
-        limits: Limits { max: hour, max_total: hour, decide_by: hour, start_within: hour, grant_within: hour },
-        handling: Handling {
-            sessions: Sessions::End,
-            set_role: MembershipScope::Inherit,
-            account_members: Stance::Refused,
-            prepared: Prepared::Report,
-            can_grant: Stance::Refused,
-            activation: Activation::Default,
-            dead_mans_switch: DeadMansSwitchPolicy::default(),
-            leftovers: Leftovers::default(),
-        },
-        notify: BTreeSet::new(),
-        break_glass: None,
-    }
+    Plan { stages, ..Plan::new(RuleName::new("r").unwrap(), "", TimeDelta::hours(1)) }
 }
 
 fn access() -> AccessId {
@@ -169,7 +150,7 @@ fn other() -> QuestionId {
 fn approval(stages: Vec<Stage>) -> Approval {
     Approval::new(
         access(),
-        Parties { requester: name(REQUESTER), grantee: name(RECEIVER) },
+        Parties { requester: name(REQUESTER), grantee: name(GRANTEE) },
         plan(stages),
         DateTime::UNIX_EPOCH,
     )
@@ -359,7 +340,7 @@ fn law_08_a_stored_approval_with_an_impossible_decision_does_not_load() {
         serde_json::from_value::<Approval>(stored)
     };
     assert!(with(&[person(REQUESTER, 6), person(5, 5)]).is_err(), "the requester, whatever human it claims");
-    assert!(with(&[person(RECEIVER, 6), person(5, 5)]).is_err());
+    assert!(with(&[person(GRANTEE, 6), person(5, 5)]).is_err());
     assert!(with(&[person(5, 5), person(5, 6)]).is_err(), "one name twice");
     assert!(with(&[person(5, 6), person(6, 6)]).unwrap().witness().is_none(), "one human twice counts once");
     assert!(with(&[person(5, REQUESTER), person(6, 6)]).unwrap().witness().is_none());

@@ -311,7 +311,7 @@ proptest! {
         stages in proptest::collection::vec(stage(), 0..4), everybody in everybody(), acts in proptest::collection::vec(act(), 0..20),
     ) {
         let access: AccessId = "01890a5d-ac96-774b-bcce-b302099a8057".parse().unwrap();
-        let parties = Parties { requester: name(REQUESTER), grantee: name(RECEIVER) };
+        let parties = Parties { requester: name(REQUESTER), grantee: name(GRANTEE) };
         let mut approval = Approval::new(access, parties, plan(stages.clone()), at(OPENED));
         let mut judge = Judge {
             stages, everybody, decisions: Vec::new(), confirmations: Vec::new(), answers: Vec::new(),
