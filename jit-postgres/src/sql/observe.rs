@@ -1,7 +1,7 @@
 //! The looks at memberships: who holds what, and by which grantor.
 
-/// Reads the memberships that are held, one row per subject. `$1` accounts, `$2` their oids, `$3`
-/// roles, `$4` their oids, `$5` the broker, `$6` the administrators' names.
+/// Reads who holds what: one row per membership that is asked about. `$1` accounts, `$2` their
+/// oids, `$3` roles, `$4` their oids, `$5` the broker, `$6` the administrators' names.
 ///
 /// Only memberships that allow some use count as a way from one role to another. (On 16 a
 /// membership with neither INHERIT nor SET does not.) The broker and superusers are never counted

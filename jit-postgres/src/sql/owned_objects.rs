@@ -7,9 +7,9 @@
 /// triggers, rules and settings of a database. An object that can be altered under its name, such
 /// as a function's definition, has a version.
 ///
-/// One row per subject, so that nothing can be cut off. `$1` accounts, `$2` their oids, `$3` roles,
-/// `$4` their oids, `$5` how many of each kind at most.
-pub(crate) const BELONGINGS: &str = r"
+/// One row per membership, so that nothing can be cut off. `$1` accounts, `$2` their oids, `$3`
+/// roles, `$4` their oids, `$5` how many of each kind at most.
+pub(crate) const OWNED_OBJECTS: &str = r"
 WITH subject AS MATERIALIZED (
   SELECT u.n, x.oid, x.rolname, x.whose
   FROM unnest($1::name[], $2::oid[], $3::name[], $4::oid[]) WITH ORDINALITY AS u(account, account_id, role, role_id, n),
