@@ -254,7 +254,6 @@ impl Notifier for Email {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
 
     use super::*;
     use crate::audit_event::EventKind;
@@ -282,10 +281,8 @@ mod tests {
             ("target", "t"),
             ("reason", "a\nLink: evil"),
         ];
-        let fields: BTreeMap<String, String> =
-            fields.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
-        let notice =
-            Notice::new(TenantId::default(), None, EventKind::Requested, fields, Time::UNIX_EPOCH, &SystemEntropy);
+        let notice = Notice::new(TenantId::default(), EventKind::Requested, Time::UNIX_EPOCH, &SystemEntropy);
+        let notice = fields.iter().fold(notice, |notice, (name, text)| notice.field(*name, *text));
         let mail = String::from_utf8(email.message(&notice).unwrap().formatted()).unwrap();
         assert_eq!(mail, String::from_utf8(email.message(&notice).unwrap().formatted()).unwrap().as_str());
         assert!(mail.contains(&format!("Message-ID: <{}@jit.invalid>", notice.id)), "{mail}");

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
 use crate::audit_event::EventKind;
-use crate::clock::{Entropy, Time, after};
+use crate::clock::{Entropy, Time};
 use crate::id::{AccessId, EntryId, TenantId};
 use crate::names::join;
 use crate::store::{Expect, Kind, Lane, Record, RecordKey, Schedule, StoreError, Write, Writing};
@@ -32,28 +31,45 @@ pub struct Notice {
 }
 
 impl Notice {
-    /// Makes a notice, about an access if there is one.
+    /// Makes a notice about no access, without fields.
+    ///
+    /// ```
+    /// use jit_core::audit_event::EventKind;
+    /// use jit_core::notify::Notice;
+    /// use jit_core::{SystemEntropy, TenantId, Time};
+    ///
+    /// let tenant = TenantId::default();
+    /// let notice = Notice::new(tenant, EventKind::Requested, Time::UNIX_EPOCH, &SystemEntropy)
+    ///     .field("role", "orders_write");
+    /// assert_eq!(notice.fields["role"], "orders_write");
+    /// ```
     #[must_use]
-    pub fn new(
-        tenant: TenantId,
-        access: Option<AccessId>,
-        event: EventKind,
-        fields: BTreeMap<String, String>,
-        at: Time,
-        entropy: &dyn Entropy,
-    ) -> Self {
-        Self { id: EntryId::fresh(at, entropy), tenant, access, event, fields, at }
+    pub fn new(tenant: TenantId, event: EventKind, at: Time, entropy: &dyn Entropy) -> Self {
+        Self { id: EntryId::fresh(at, entropy), tenant, access: None, event, fields: BTreeMap::new(), at }
+    }
+
+    /// Says which access the notice is about.
+    #[must_use]
+    pub fn about(self, access: AccessId) -> Self {
+        Self { access: Some(access), ..self }
+    }
+
+    /// Adds a field.
+    #[must_use]
+    pub fn field(mut self, name: impl Into<String>, text: impl Into<String>) -> Self {
+        self.fields.insert(name.into(), text.into());
+        self
     }
 
     /// Returns the write that puts the notice into the outbox of this notifier. It belongs into the
     /// commit that the notice tells of (law 9).
     ///
     /// `now` is the store's time. If one commit holds several notices about one access, a later
-    /// notice needs a later time: [`Notice::writes`] takes care of that.
+    /// notice needs a later time.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] when it cannot be written as JSON, which no notice of the engine is.
-    pub fn write(&self, notifier_name: &str, now: Time) -> Result<Write, StoreError> {
+    pub(crate) fn write(&self, notifier_name: &str, now: Time) -> Result<Write, StoreError> {
         let stored = OutboxRecord {
             notice: self.clone(),
             notifier_name: notifier_name.to_owned(),
@@ -62,23 +78,6 @@ impl Notice {
             last_error: None,
         };
         stored.write(Expect::Absent, Some(now))
-    }
-
-    /// Returns the writes of several notices, each with its notifier, in the order in which they
-    /// are to arrive.
-    ///
-    /// # Errors
-    /// As [`Notice::write`].
-    pub fn writes<'a>(
-        notices: impl IntoIterator<Item = (&'a str, &'a Self)>,
-        now: Time,
-    ) -> Result<Vec<Write>, StoreError> {
-        let order = notices.into_iter().zip(0..);
-        order
-            .map(|((notifier_name, notice), place)| {
-                notice.write(notifier_name, after(now, TimeDelta::microseconds(place)))
-            })
-            .collect()
     }
 }
 

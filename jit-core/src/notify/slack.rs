@@ -146,7 +146,8 @@ mod tests {
 
     fn notice(event: EventKind, fields: BTreeMap<String, String>) -> Notice {
         let access = AccessId::fresh(Time::UNIX_EPOCH, &SystemEntropy);
-        Notice::new(TenantId::default(), Some(access), event, fields, Time::UNIX_EPOCH, &SystemEntropy)
+        let notice = Notice::new(TenantId::default(), event, Time::UNIX_EPOCH, &SystemEntropy).about(access);
+        Notice { fields, ..notice }
     }
 
     /// Collects every text that Slack is told to show, with whether Slack may interpret it.

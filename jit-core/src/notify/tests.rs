@@ -1,14 +1,14 @@
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::TimeDelta;
 
 use super::deliver::Outbox;
 use super::notice::dead_label;
 use super::*;
 use crate::audit_event::EventKind;
-use crate::clock::{SystemEntropy, Time};
+use crate::clock::{SystemEntropy, Time, after};
 use crate::id::{AccessId, NodeId, TenantId};
 use crate::store::{Change, Kind, Lane, MemoryStore, PageQuery, Store};
 use crate::testkit::ManualClock;
@@ -74,11 +74,15 @@ impl Post {
         let notices: Vec<Notice> = events
             .iter()
             .map(|event| {
-                let fields = BTreeMap::from([("role".to_owned(), "orders_write".to_owned())]);
-                Notice::new(self.tenant.clone(), Some(access), *event, fields, now, &SystemEntropy)
+                let notice = Notice::new(self.tenant.clone(), *event, now, &SystemEntropy).about(access);
+                notice.field("role", "orders_write")
             })
             .collect();
-        let writes = Notice::writes(notices.iter().map(|notice| ("slack:dba", notice)), now).unwrap();
+        let writes = notices
+            .iter()
+            .zip(0..)
+            .map(|(notice, place)| notice.write("slack:dba", after(now, TimeDelta::microseconds(place))).unwrap());
+        let writes = writes.collect();
         self.store.commit(Change { writes, ..Change::default() }).await.unwrap();
         self.clock.advance(Duration::from_millis(1));
     }

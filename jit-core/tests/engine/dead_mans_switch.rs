@@ -81,7 +81,7 @@ async fn law_04_one_that_ended_in_time_leaves_nothing_armed() {
     jit.release(&actor("alice"), access.id()).await.unwrap();
     jit.until_ended(access.id(), PATIENCE).await.unwrap();
     // held by hand from now on: this system must not take it
-    server.grant("reader", "alice", "jit_broker", jit_core::database::MembershipScope::SetRole, false).unwrap();
+    server.grant("reader", "alice", "jit_broker", jit_core::database::MembershipScope::SetRole).unwrap();
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(held(&server, "reader"), 1);
     let log = told(&jit, &access).await;

@@ -115,7 +115,7 @@ async fn law_05_an_earlier_copy_in_its_place_is_no_restart_of_it() {
         let access = usable(&jit, "alice", "reader", 3_500).await;
         if early {
             for _ in 0..9 {
-                copy.grant("writer", "mallory", "jit_broker", MembershipScope::Inherit, false).unwrap();
+                copy.grant("writer", "mallory", "jit_broker", MembershipScope::Inherit).unwrap();
             }
         }
         if late {
@@ -251,7 +251,7 @@ async fn law_04_what_is_live_is_carried_to_a_server_with_the_same_data_or_writte
     let jit = engine_on(Arc::clone(&store) as Arc<dyn Store>, old.database()).await;
     let pump = jit.start();
     let access = usable(&jit, "alice", "reader", 2_000).await;
-    new.grant("reader", "alice", "jit_broker", MembershipScope::Inherit, false).unwrap();
+    new.grant("reader", "alice", "jit_broker", MembershipScope::Inherit).unwrap();
     lead(&jit, &new).await;
     overdue(&jit, &access).await;
     assert_eq!(jit.live_elsewhere(&pg()).await.unwrap().accesses.len(), 1);
@@ -269,7 +269,7 @@ async fn law_05_what_a_failover_brought_back_is_looked_for_although_nothing_is_l
     let access = usable(&jit, "alice", "reader", 1_000).await;
     assert_eq!(jit.until_ended(access.id(), PATIENCE).await.unwrap().state, "revoked");
     // the promoted server had not heard of the end
-    new.grant("reader", "alice", "jit_broker", MembershipScope::Inherit, false).unwrap();
+    new.grant("reader", "alice", "jit_broker", MembershipScope::Inherit).unwrap();
     lead(&jit, &new).await;
     assert_eq!(jit.confirm_same_data(&actor("frank"), &pg()).await.unwrap(), 0);
     for _ in 0..100 {
@@ -313,7 +313,7 @@ async fn a_declared_realm_names_a_copy_apart_and_survives_another_identifier() {
     jit.until_active(longer.id(), PATIENCE).await.unwrap();
     // a failover to a server with another identifier and the same data
     let promoted = crate::stage::server(17);
-    promoted.grant("reader", "alice", "jit_broker", MembershipScope::Inherit, false).unwrap();
+    promoted.grant("reader", "alice", "jit_broker", MembershipScope::Inherit).unwrap();
     let under_its_name = promoted.database().in_realm("orders").unwrap();
     jit.put_target(pg(), Arc::new(under_its_name) as Arc<dyn Database>).await.unwrap();
     jit.until_ended(access.id(), PATIENCE).await.unwrap();
@@ -391,7 +391,7 @@ async fn law_04_what_an_upgrade_brought_along_by_another_grantor_is_not_called_r
     let pump = jit.start();
     let access = usable(&jit, "alice", "reader", 1_500).await;
     // the state that pg_upgrade leaves
-    new.grant("reader", "alice", "postgres", MembershipScope::SetRole, false).unwrap();
+    new.grant("reader", "alice", "postgres", MembershipScope::SetRole).unwrap();
     lead(&jit, &new).await;
     overdue(&jit, &access).await;
     jit.confirm_same_data(&actor("frank"), &pg()).await.unwrap();

@@ -25,7 +25,7 @@ fn make(server: &MockServer, name: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_made_in_the_window_is_told_at_its_end_and_what_was_there_is_not() {
     let server = server(17);
-    server.grant("reader", "dave", "jit_broker", jit_core::database::MembershipScope::SetRole, false).unwrap();
+    server.grant("reader", "dave", "jit_broker", jit_core::database::MembershipScope::SetRole).unwrap();
     let jit = engine_with(POLICY, server.database()).await;
     let pump = jit.start();
     let first = usable(&jit, "alice", "reader", 3_600_000).await;
@@ -83,7 +83,7 @@ async fn an_access_that_was_never_granted_leaves_nothing_behind() {
     let database = faulty(&server);
     let jit = engine_with(POLICY, database.clone()).await;
     // a member of the account would get the role as well, so the grant is rejected
-    server.grant("alice", "bob", "postgres", jit_core::database::MembershipScope::SetRole, false).unwrap();
+    server.grant("alice", "bob", "postgres", jit_core::database::MembershipScope::SetRole).unwrap();
     database.script(Method::OwnedObjects, [None, Some(Fault::NotApplied)]);
     let pump = jit.start();
     let access = jit.request(&actor("alice"), ask("reader", 60_000)).await.unwrap();

@@ -92,8 +92,8 @@ async fn reconciliation_names_what_drifted_and_takes_away_only_what_is_ours() {
     let pump = jit.start();
     let vanished = usable(&jit, "alice", "reader", 3_600_000).await;
     server.revoke("reader", "alice", "jit_broker").unwrap();
-    server.grant("reader", "bob", "postgres", MembershipScope::SetRole, false).unwrap();
-    server.grant("reader", "dave", "jit_broker", MembershipScope::Inherit, false).unwrap();
+    server.grant("reader", "bob", "postgres", MembershipScope::SetRole).unwrap();
+    server.grant("reader", "dave", "jit_broker", MembershipScope::Inherit).unwrap();
     let frank = actor("frank");
     let found = jit.reconcile(&frank, &pg(), Reconcile::Report).await.unwrap();
     let has = |wanted: fn(&Drift) -> bool| found.iter().any(wanted);
@@ -142,7 +142,7 @@ async fn law_05_what_is_gone_is_looked_at_again_and_taken_away_again() {
     let log = jit.store().entries(jit.tenant_id(), 0, 100).await.unwrap();
     let still = log.iter().filter(|entry| field(&entry.body, "what") == "still-gone").count();
     assert_eq!(still, 1, "it was not looked at after a minute");
-    server.grant("reader", "alice", "jit_broker", MembershipScope::Inherit, false).unwrap();
+    server.grant("reader", "alice", "jit_broker", MembershipScope::Inherit).unwrap();
     clock.advance(Duration::from_secs(3_600));
     jit.run_due().await.unwrap();
     let again = jit.access(access.id()).await.unwrap();

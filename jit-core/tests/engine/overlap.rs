@@ -59,7 +59,7 @@ async fn law_07_the_wider_one_ends_and_what_stays_is_narrowed_through_two_names_
 async fn law_06_a_role_that_is_held_already_is_refused_when_asked_for() {
     for version in [15, 17] {
         let server = server(version);
-        server.grant("reader", "alice", "postgres", MembershipScope::SetRole, false).unwrap();
+        server.grant("reader", "alice", "postgres", MembershipScope::SetRole).unwrap();
         let jit = engine(server.database()).await;
         let pump = jit.start();
         let error = jit.request(&actor("alice"), ask("reader", 1_000)).await.unwrap_err();
@@ -77,7 +77,7 @@ async fn law_06_a_membership_that_appeared_after_asking_is_found_before_the_stat
         let server = server(version);
         let jit = engine(server.database()).await;
         let access = jit.request(&actor("alice"), ask("writer", 60_000)).await.unwrap();
-        server.grant("writer", "alice", "postgres", MembershipScope::SetRole, false).unwrap();
+        server.grant("writer", "alice", "postgres", MembershipScope::SetRole).unwrap();
         jit.approve(&actor("bob"), access.id(), "").await.unwrap();
         jit.run_due().await.unwrap();
         let failed = jit.access(access.id()).await.unwrap();
@@ -94,7 +94,7 @@ async fn law_06_what_remains_after_our_revoke_is_reported() {
     let jit = engine(server.database()).await;
     let pump = jit.start();
     let access = usable(&jit, "alice", "reader", 3_600_000).await;
-    server.grant("reader", "alice", "postgres", MembershipScope::SetRole, false).unwrap();
+    server.grant("reader", "alice", "postgres", MembershipScope::SetRole).unwrap();
     jit.release(&actor("alice"), access.id()).await.unwrap();
     let ended = jit.until_ended(access.id(), PATIENCE).await.unwrap();
     assert_eq!(ended.state, "revoked");

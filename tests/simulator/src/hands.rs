@@ -56,7 +56,7 @@ impl Running {
                         // the membership was there, so it can be taken
                         let _ = it.revoke(role, account, ADMIN);
                     }
-                } else if it.grant(role, account, ADMIN, MembershipScope::SetRole, false).is_ok()
+                } else if it.grant(role, account, ADMIN, MembershipScope::SetRole).is_ok()
                     && has(server, account, role, false)
                     && !world.inside().oracle.is_mingled(&held)
                 {
@@ -70,8 +70,7 @@ impl Running {
                     return;
                 }
                 world.count("membership changed by hand");
-                if it.grant(role, account, BROKER, MembershipScope::Inherit, false).is_ok()
-                    && has(server, account, role, true)
+                if it.grant(role, account, BROKER, MembershipScope::Inherit).is_ok() && has(server, account, role, true)
                 {
                     world.inside().oracle.by_hand.insert((server, role.to_owned(), account.to_owned()));
                 }
@@ -223,7 +222,7 @@ impl Running {
         world.count("membership restored from a backup");
         let since = world.now();
         stop(world, server);
-        if it.grant(&role, &account, BROKER, MembershipScope::Inherit, false).is_ok() {
+        if it.grant(&role, &account, BROKER, MembershipScope::Inherit).is_ok() {
             let mut inside = world.inside();
             inside.oracle.by_hand.insert((server, role.clone(), account.clone()));
             inside.oracle.restored.insert((server, role, account), Restored { tenant, since });

@@ -18,7 +18,7 @@ use crate::scene::Scene;
 /// Starts an earlier copy in the place of a server. Only the changes that it lacks tell the copy
 /// from the server.
 pub(crate) async fn copy_in_place(running: RunningMySql) -> Result<(), BoxError> {
-    let mut server = MySqlServer::start_fresh(running.flavour).await?;
+    let mut server = MySqlServer::start_durable(running.flavour).await?;
     let Scene { world, database, account, role, .. } = Scene::new(server.running().clone()).await?;
     let dave = world.fresh("dave");
     world.act(Act::CreateAccount { account: &dave, inherits: true }).await?;

@@ -161,8 +161,8 @@ impl<'c> UnitOfWork<'c> {
             return Ok(());
         }
         let fields = fields(self.settings, access, audit_event, self.actor);
-        let about = access.map(Access::id);
-        let notice = Notice::new(self.tenant.clone(), about, audit_event.what, fields, self.now, &*self.core.entropy);
+        let mut notice = Notice::new(self.tenant.clone(), audit_event.what, self.now, &*self.core.entropy);
+        (notice.access, notice.fields) = (access.map(Access::id), fields);
         for notifier in notifiers {
             // of several notices of one commit a later one has a later time
             self.change.writes.push(notice.write(notifier, after(self.now, TimeDelta::microseconds(self.noticed)))?);

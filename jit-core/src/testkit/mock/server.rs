@@ -140,13 +140,30 @@ impl MockServer {
     ///
     /// # Errors
     /// Returns an error if one of the names is missing.
-    pub fn grant(
+    pub fn grant(&self, role: &str, to: &str, grantor: &str, scope: MembershipScope) -> Result<(), BoxError> {
+        self.give(role, to, grantor, (scope, false))
+    }
+
+    /// Grants a standing membership by hand, with the option to pass it on.
+    ///
+    /// # Errors
+    /// Returns an error if one of the names is missing.
+    pub fn grant_with_admin_option(
         &self,
         role: &str,
         to: &str,
         grantor: &str,
         scope: MembershipScope,
-        admin: bool,
+    ) -> Result<(), BoxError> {
+        self.give(role, to, grantor, (scope, true))
+    }
+
+    fn give(
+        &self,
+        role: &str,
+        to: &str,
+        grantor: &str,
+        (scope, admin): (MembershipScope, bool),
     ) -> Result<(), BoxError> {
         let mut catalog = self.catalog();
         let (role, to, grantor) = (find(&catalog, role)?, find(&catalog, to)?, find(&catalog, grantor)?);

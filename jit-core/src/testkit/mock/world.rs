@@ -89,7 +89,10 @@ impl World for MockWorld {
         match act {
             Act::CreateAccount { account, inherits } => server.create(account, inherits),
             Act::CreateRole { role } => server.create_role(role),
-            Act::Grant { role, to, by, scope, admin } => server.grant(role, to, grantor(by), scope, admin),
+            Act::Grant { role, to, by, scope, admin: true } => {
+                server.grant_with_admin_option(role, to, grantor(by), scope)
+            }
+            Act::Grant { role, to, by, scope, .. } => server.grant(role, to, grantor(by), scope),
             Act::Revoke { role, from, by } => server.revoke(role, from, grantor(by)),
             Act::Rename { from, to } => server.rename(from, to),
             Act::Drop { name } => server.drop_name(name),
@@ -103,10 +106,10 @@ impl World for MockWorld {
                 server.revoke(role, BROKER, ADMIN)?;
                 let group = self.fresh("dba");
                 server.create(&group, true)?;
-                server.grant(role, &group, ADMIN, MembershipScope::SetRole, true)?;
-                server.grant(&group, BROKER, ADMIN, MembershipScope::SetRole, false)
+                server.grant_with_admin_option(role, &group, ADMIN, MembershipScope::SetRole)?;
+                server.grant(&group, BROKER, ADMIN, MembershipScope::SetRole)
             }
-            Act::LetActAs { account } => server.grant(account, BROKER, ADMIN, MembershipScope::SetRole, false),
+            Act::LetActAs { account } => server.grant(account, BROKER, ADMIN, MembershipScope::SetRole),
             Act::LetDeadMen { live } => {
                 server.set_dead_mans_switch(live.then_some(GRACE));
                 Ok(())
