@@ -36,7 +36,7 @@ tar --exclude=./target --exclude=./.git -cf - . | tar -xf - -C "$copy"
 cd "$copy"
 export CARGO_TARGET_DIR=$copy/target
 # each patch is built for a few histories only
-export CARGO_INCREMENTAL=1 CARGO_PROFILE_RELEASE_OPT_LEVEL=1
+export CARGO_PROFILE_RELEASE_INCREMENTAL=true CARGO_PROFILE_RELEASE_OPT_LEVEL=1
 passed=0
 for name in "${names[@]}"; do
     git apply "$root/tests/mutants/$name.patch"
