@@ -117,6 +117,7 @@ impl Running {
         for pause in [70, 3_700, 90_000] {
             self.take(Step::Jump { secs: pause }).await?;
             tokio::time::sleep(Duration::from_secs(70)).await;
+            world.look();
         }
         let restored = world.inside().oracle.left_of_restored();
         world.hold(restored);
