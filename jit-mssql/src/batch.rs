@@ -15,7 +15,7 @@ use crate::observe::{MembershipRow, values};
 use crate::row::Columns;
 use crate::sql::{self, ROWS};
 
-/// OrderResult of the server to one order.
+/// Answer of the server to one order.
 #[derive(Debug, Clone)]
 pub(crate) struct OrderResult {
     /// State of the order: `ok`, or a word of the statement.

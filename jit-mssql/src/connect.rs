@@ -75,7 +75,7 @@ pub(crate) enum Value {
     Time(Time),
 }
 
-/// OrderResult to a batch: the results that came, and the error that ended it or came among them.
+/// Answer to a batch: the results that came, and the error that ended it or came among them.
 pub(crate) struct Answered {
     pub(crate) results: Vec<Vec<Row>>,
     pub(crate) error: Option<tiberius::error::Error>,

@@ -14,8 +14,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use jit_core::internal::adapter::ConfigError;
-use jit_core::internal::adapter::client_config;
+use jit_core::internal::adapter::{ConfigError, client_config};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tiberius::error::Error;
@@ -63,7 +62,7 @@ pub(crate) struct Covered {
     stream: TlsStream<Packets>,
     /// Bytes that the driver has sent of its PRELOGIN. `None` once that is whole.
     asked: Option<Vec<u8>>,
-    /// OrderResult to the driver's PRELOGIN.
+    /// Answer to the driver's PRELOGIN.
     answer: Vec<u8>,
 }
 

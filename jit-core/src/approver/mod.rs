@@ -36,7 +36,7 @@ pub const CALL_LIMIT: Duration = Duration::from_secs(10);
 ///
 /// ```
 /// use async_trait::async_trait;
-/// use jit_core::approver::{Approver, ApproverError, Reply, Review, Explanation};
+/// use jit_core::approver::{Approver, ApproverError, Explanation, Reply, Review};
 /// use jit_core::clock::{Clock, SystemClock, Time};
 ///
 /// /// Holds every request back until a change freeze is over.

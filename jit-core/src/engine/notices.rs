@@ -63,10 +63,11 @@ pub(super) fn fields(
             put("reason", extension.reason.clone());
             put("duration", format!("{} more", humantime::format_duration(to_std(extension.longer))));
         }
+        let (id, question) = (access.id().to_string(), access.decidable().question().to_string());
         if asks(audit_event) && !access.pending_on().is_empty() {
-            put("question", access.decidable().question().to_string());
+            put("question", question.clone());
             if settings.link.is_none() {
-                put("approve", format!("jit approve {} --question {}", access.id(), access.decidable().question()));
+                put("approve", format!("jit approve {id} --question {question}"));
             }
         }
         let granting = match access.grant() {
@@ -75,8 +76,7 @@ pub(super) fn fields(
         };
         put("expires_at", granting.map(stamp).unwrap_or_default());
         let link = settings.link.as_deref().unwrap_or_default();
-        let question = access.decidable().question().to_string();
-        put("link", link.replace("{id}", &access.id().to_string()).replace("{question}", &question));
+        put("link", link.replace("{id}", &id).replace("{question}", &question));
     }
     fields
 }

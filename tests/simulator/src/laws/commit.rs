@@ -74,7 +74,7 @@ impl Oracle {
         let told =
             reading.entries.iter().filter(about).filter(|(_, entry)| TOLD.contains(&entry.what.as_str())).count();
         if told != reading.notices {
-            return Err(broken(9, format!("{told} audit_events to be told, {} notices with them", reading.notices)));
+            return Err(broken(9, format!("{told} audit events to be told, {} notices with them", reading.notices)));
         }
         for (tenant, entry) in &reading.entries {
             self.is_told(tenant, entry, at)?;

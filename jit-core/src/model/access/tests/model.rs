@@ -805,7 +805,7 @@ impl World {
         if !belongs {
             let step = access.handle(event, self.now).unwrap();
             assert_eq!(step.access, *access, "a spurious event changed something");
-            assert!(step.audit_events.is_empty(), "a spurious event has audit_events: {:?}", step.audit_events);
+            assert!(step.audit_events.is_empty(), "a spurious event has audit events: {:?}", step.audit_events);
         }
     }
 
@@ -977,6 +977,6 @@ fn check_again(access: &Access, event: &Event, now: Time) {
     }
     if let Ok(step) = access.handle(event.clone(), now) {
         assert_eq!(step.access, *access, "a repeated event changed something: {event:?}");
-        assert!(step.audit_events.is_empty(), "a repeated event has audit_events: {event:?} {:?}", step.audit_events);
+        assert!(step.audit_events.is_empty(), "a repeated event has audit events: {event:?} {:?}", step.audit_events);
     }
 }
