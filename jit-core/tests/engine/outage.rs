@@ -9,7 +9,7 @@ use jit_core::database::Membership;
 use jit_core::engine::{AccessRequest, Filter, Jit};
 use jit_core::id::{Account, RealmId, RoleName, TargetName};
 use jit_core::store::{Change, MemoryStore, Store};
-use jit_core::testkit::faulty::Method;
+use jit_core::testkit::faulty::{Fault, Method};
 use jit_core::testkit::live;
 
 use crate::stage::*;
@@ -113,4 +113,32 @@ async fn law_04_a_pass_by_hand_ends_what_it_knows_although_the_store_is_gone_mea
     assert_ne!(jit.access(access.id()).await.unwrap().state, "revoked", "nobody could record it");
     jit.run_due().await.unwrap();
     assert_eq!(jit.access(access.id()).await.unwrap().state, "revoked");
+}
+
+#[tokio::test]
+async fn law_14_nothing_is_granted_while_a_revoke_without_a_claim_may_still_arrive() {
+    let (server, store) = (server(17), Arc::new(Counting::default()));
+    let database = faulty(&server);
+    let jit = engine_on(Arc::clone(&store) as Arc<dyn Store>, Arc::clone(&database)).await;
+    let access = jit.request(&actor("alice"), ask("reader", 300)).await.unwrap();
+    jit.run_due().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    *store.breaks.lock().unwrap() = Some(Breaks::Away);
+    database.script(Method::Revoke, [Some(Fault::LostAfter)]);
+    jit.run_due().await.unwrap_err();
+    assert_eq!(database.calls(Method::Revoke).begun, 1, "nothing was sent ahead of the record");
+    *store.breaks.lock().unwrap() = None;
+    jit.run_due().await.unwrap();
+    assert_eq!(jit.access(access.id()).await.unwrap().state, "revoked");
+    let again = jit.request(&actor("alice"), ask("reader", 60_000)).await.unwrap();
+    let granted = database.calls(Method::Grant).begun;
+    jit.run_due().await.unwrap();
+    assert_eq!(database.calls(Method::Grant).begun, granted, "granted while a revoke may still arrive");
+    let waits = jit.access(again.id()).await.unwrap();
+    assert!(waits.last_error.is_some_and(|why| why.contains("may still arrive")), "{:?}", waits.state);
+    // limit of a call and its margin
+    tokio::time::sleep(Duration::from_millis(5_200)).await;
+    jit.run_due().await.unwrap();
+    assert_eq!(jit.access(again.id()).await.unwrap().state, "active");
+    assert_eq!(held(&server, "reader"), 1);
 }

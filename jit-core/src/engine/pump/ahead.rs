@@ -15,10 +15,11 @@ use tokio::time::Instant;
 
 use super::Pump;
 use super::counted::Counted;
+use super::effect::needed;
 use super::realm::expired;
 use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::{Time, after, to_std};
-use crate::database::{Call, Continuity, Database, Grantor, Identity, RevokeOrder, RevokeReport};
+use crate::database::{Call, Continuity, Database, DatabaseError, Grantor, Identity, RevokeOrder, RevokeReport};
 use crate::engine::repository::loaded;
 use crate::engine::repository::records::{RealmRecord, access_key, body, realm_key};
 use crate::id::{RealmId, TargetName, TenantId};
@@ -84,26 +85,6 @@ impl Ahead {
     fn take_due(&mut self) -> Vec<End> {
         let Some(now) = self.read.map(Counted::now) else { return Vec::new() };
         self.ends.extract_if(.., |end| end.again.unwrap_or_else(|| after(end.at, USUAL)) <= now).collect()
-    }
-}
-
-/// Guard for these accounts: nothing is begun for them here as long as it lives.
-struct Busy<'p> {
-    pump: &'p Pump,
-    serials: Vec<String>,
-}
-
-impl<'p> Busy<'p> {
-    fn new(pump: &'p Pump, serials: Vec<String>) -> Self {
-        pump.ending_ahead.lock().unwrap_or_else(PoisonError::into_inner).extend(serials.iter().cloned());
-        Self { pump, serials }
-    }
-}
-
-impl Drop for Busy<'_> {
-    fn drop(&mut self) {
-        let mut busy = self.pump.ending_ahead.lock().unwrap_or_else(PoisonError::into_inner);
-        busy.retain(|serial| !self.serials.contains(serial));
     }
 }
 
@@ -345,11 +326,17 @@ impl Pump {
             let call =
                 Call { label: format!("{}.{AHEAD}", self.label()), limit, server: Some(server.clone()), store: None };
             let orders: Vec<RevokeOrder> = ends.iter().map(|end| end.order.clone()).collect();
-            let _busy = Busy::new(self, ends.iter().map(|end| end.serial.clone()).collect());
-            let answers = self.core.tasks.within(limit.saturating_mul(2), database.revoke(&call, &orders)).await;
+            let patience = limit.saturating_mul(2);
+            let serials = ends.iter().map(|end| end.serial.as_str());
+            let calling = self.ending_ahead.begin(serials, patience, to_std(needed(&self.core)));
+            let answers = self.core.tasks.within(patience, database.revoke(&call, &orders)).await;
             let mut answers = answers.unwrap_or_default().into_iter();
             for end in ends {
-                match answers.next() {
+                let answer = answers.next();
+                if answer.as_ref().is_some_and(is_settled) {
+                    calling.answered(&end.serial);
+                }
+                match answer {
                     Some(Ok(report)) if report.identity == server && is_gone(&report) => {
                         tracing::warn!(%target, access = %end.order.access, "ended while the store cannot be used: it is recorded when the store is back");
                         done.push((end, report.server_time));
@@ -402,6 +389,11 @@ impl Pump {
         }
         left
     }
+}
+
+/// Checks that the order is not under way any more, whatever it did.
+fn is_settled(answer: &Result<RevokeReport, DatabaseError>) -> bool {
+    !matches!(answer, Err(DatabaseError::OutcomeUnknown { .. }))
 }
 
 /// Checks that no membership is left that may be ours.

@@ -1,7 +1,6 @@
 //! Calls that change the database, in their order, and the effect of their answers on the account
 //! work.
 
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -94,8 +93,10 @@ impl Pass<'_> {
     /// something without a claim are left out.
     pub(super) fn fit(&self, now: Time) -> impl Iterator<Item = (usize, &AccountWork)> {
         let needed = needed(self.core);
-        let busy = self.pump.ending_ahead.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let fit = move |work: &AccountWork| span(now, work.claim.until) >= needed && !busy.contains(&work.claim.serial);
+        let ahead = &self.pump.ending_ahead;
+        let fit = move |work: &AccountWork| {
+            span(now, work.claim.until) >= needed && !ahead.is_calling(&work.claim.serial)
+        };
         self.accounts.iter().enumerate().filter(move |(_, work)| fit(work))
     }
 
@@ -146,7 +147,8 @@ impl Pass<'_> {
         let mut whose = Vec::new();
         let mut orders: Vec<GrantOrder> = Vec::new();
         let mut refused = Vec::new();
-        for (place, work) in self.fit(now) {
+        let is_settled = |work: &AccountWork| self.pump.ending_ahead.wait(&work.claim.serial).is_none();
+        for (place, work) in self.fit(now).filter(|(_, work)| is_settled(work)) {
             let live = work.live();
             for access in &live {
                 let (Some(Grant::Granting(granting)), Some(witness)) = (access.grant(), access.witness()) else {

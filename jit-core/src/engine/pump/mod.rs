@@ -12,6 +12,7 @@ mod counted;
 mod desk;
 mod directories;
 mod effect;
+mod ending_ahead;
 mod gate;
 mod in_hand;
 mod lane;
@@ -39,6 +40,7 @@ use tokio::time::Instant;
 use self::ahead::End;
 use self::apart::{Apart, Suspects};
 use self::breaker::Breaker;
+use self::ending_ahead::EndingAhead;
 use self::gate::Checked;
 use self::in_hand::InHand;
 use self::log::Sinks;
@@ -65,9 +67,8 @@ const STORE_RETRY: Duration = Duration::from_millis(500);
 pub(super) struct Pump {
     core: Arc<Core>,
     breakers: Mutex<BTreeMap<Lane, Breaker>>,
-    /// Accounts, by their serial keys, for which something is ending without a claim (law 3's
-    /// exception). Nothing is begun for them here meanwhile.
-    ending_ahead: Mutex<BTreeSet<String>>,
+    /// Revokes that were sent without a claim (law 3's exception).
+    ending_ahead: EndingAhead,
     /// Accounts whose calls hung.
     suspects: Suspects,
     /// Account work that is in progress.
@@ -118,7 +119,7 @@ impl Pump {
             core: Arc::clone(core),
             boot: random_hex::<4>(&*core.entropy),
             breakers: Mutex::default(),
-            ending_ahead: Mutex::default(),
+            ending_ahead: EndingAhead::default(),
             suspects: Suspects::default(),
             in_hand: InHand::default(),
             checked: Checked::default(),
