@@ -113,6 +113,7 @@ impl Running {
         if world.failure().is_some() {
             return Ok(());
         }
+        world.look();
         // a membership from a backup is found by the second looks, after a day at the latest
         for pause in [70, 3_700, 90_000] {
             self.take(Step::Jump { secs: pause }).await?;

@@ -400,7 +400,6 @@ impl World {
 
     /// Leads the target to this server from now on.
     pub(super) fn lead(&self, target: usize, to: usize) {
-        self.disturbed();
         let mut inside = self.inside();
         let Some(leads) = inside.leads.get_mut(target) else { return };
         let was = std::mem::replace(leads, to);
@@ -408,6 +407,7 @@ impl World {
         if was == to {
             return;
         }
+        self.disturbed();
         self.note(format_args!("target {target} leads to server {to}"));
         self.count(match to {
             to if to < SERVERS => "names: the server that it was at first answers again",
