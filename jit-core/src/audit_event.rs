@@ -73,11 +73,11 @@ whats! {
     /// The requester proved their identity by a second factor.
     Confirmed = "confirmed",
     /// A second factor is being set up. It counts once a first response of it was right.
-    EnrolmentBegun = "enrollment-begun",
+    EnrollmentBegun = "enrollment-begun",
     /// A second factor was set up.
     Enrolled = "enrolled",
     /// A second factor was taken away.
-    EnrolmentEnded = "enrollment-ended",
+    EnrollmentEnded = "enrollment-ended",
     /// A second factor that was given is not right.
     FactorRefused = "factor-refused",
     /// A second factor is locked for a while after too many wrong responses.

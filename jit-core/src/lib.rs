@@ -162,7 +162,7 @@ pub use engine::{
     Reconcile, Scope, TenantBuilder,
 };
 pub use id::{AccessId, Account, Principal, QuestionId, RoleName, TargetName, TenantId};
-pub use model::access::{AccessState, Refusal, UnknownState};
+pub use model::access::{AccessState, PendingQuestion, Refusal, ReviewGiven, UnknownState};
 pub use model::approval::{DecisionRefused, Verdict};
 pub use policy::PolicyDocument;
 pub use secrecy::SecretString;

@@ -31,6 +31,8 @@ mod notices;
 mod outage;
 mod policy;
 mod table;
+mod trace;
+mod traced;
 
 use table::Table;
 
@@ -73,6 +75,9 @@ async fn main() -> anyhow::Result<()> {
     }
     if wanted("outage") {
         outage::rows(&mut table).await?;
+    }
+    if words.iter().any(|word| word == "trace") {
+        return trace::print().await;
     }
     table.print();
     Ok(())

@@ -38,7 +38,8 @@ pub struct EntryContext<'a> {
     pub node: &'a NodeId,
     /// Store's time, UTC.
     pub at: Time,
-    /// Fields that every entry of the access repeats: target, role, account, principal.
+    /// Fields that every entry of the access repeats: target, role, account, requester, receiver
+    /// (the grantee), rule, policy, and the realm once it is known.
     pub common: BTreeMap<String, Detail>,
 }
 
@@ -128,7 +129,8 @@ pub struct LogEntry {
     /// Details of the event.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub details: BTreeMap<String, Detail>,
-    /// What every entry of the access repeats: target, role, account, principal.
+    /// Fields that every entry of the access repeats: target, role, account, requester, receiver
+    /// (the grantee), rule, policy, and the realm once it is known.
     #[serde(flatten)]
     pub common: BTreeMap<String, Detail>,
 }

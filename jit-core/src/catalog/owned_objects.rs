@@ -34,24 +34,24 @@ impl OwnedObject {
     }
 }
 
-/// Owned objects of all subjects of one look.
+/// Owned objects of the accounts and roles of one look.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Owned {
     /// Server that showed them, as the very connection saw it.
     pub identity: super::Identity,
-    /// Owned objects of each subject, in the order of the subjects.
+    /// Owned objects for each membership, in the order in which they were asked for.
     pub each: Vec<OwnedObjects>,
 }
 
 impl Owned {
-    /// Creates the answer of this server, one entry for each subject.
+    /// Creates the answer of this server, one entry for each membership.
     #[must_use]
     pub fn new(identity: super::Identity, each: Vec<OwnedObjects>) -> Self {
         Self { identity, each }
     }
 }
 
-/// Owned objects of one subject, in the order of their ids. `None` if there are more than
+/// Owned objects of one account and its role, in the order of their ids. `None` if there are more than
 /// [`MOST_OWNED_OBJECTS`].
 pub type OwnedObjects = Option<Vec<OwnedObject>>;

@@ -49,7 +49,7 @@ impl Membership {
     }
 }
 
-/// Observation of all subjects at one moment.
+/// Observation of several memberships at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Observation {
@@ -57,19 +57,19 @@ pub struct Observation {
     pub server_time: Time,
     /// Server that answered.
     pub identity: super::Identity,
-    /// Observation of each subject, in the order of the subjects.
+    /// Observation of each membership, in the order in which they were asked for.
     pub seen: Vec<Seen>,
 }
 
 impl Observation {
-    /// Creates the observation of these subjects, by the server that answered and its clock.
+    /// Creates the observation of these memberships, by the server that answered and its clock.
     #[must_use]
     pub fn new(identity: super::Identity, server_time: Time, seen: Vec<Seen>) -> Self {
         Self { server_time, identity, seen }
     }
 }
 
-/// Observation of one subject.
+/// Observation of one membership, its account and its role.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Seen {

@@ -85,11 +85,11 @@ pub trait Database: Debug + Send + Sync + 'static {
     /// As [`DatabaseError`] says.
     async fn check(&self, roles: &[RoleName]) -> Result<Vec<Check>, DatabaseError>;
 
-    /// Looks at the present memberships. Returns one [`Seen`] per subject, in their order, all of
+    /// Looks at the present memberships. Returns one [`Seen`] per membership, in their order, all of
     /// one moment.
     ///
     /// # Errors
-    /// See [`DatabaseError`]. A subject that does not exist is no error.
+    /// See [`DatabaseError`]. An account or role that does not exist is no error.
     async fn observe(&self, memberships: &[Membership]) -> Result<Observation, DatabaseError>;
 
     /// Grants memberships and returns one result per order, in their order. One bad order never
@@ -135,7 +135,7 @@ pub trait Database: Debug + Send + Sync + 'static {
     }
 
     /// Lists the owned objects of each account and role, and the rights that the account passed on.
-    /// Returns one answer per subject, in their order, with the server that showed it.
+    /// Returns one answer per membership, in their order, with the server that showed it.
     ///
     /// # Errors
     /// See [`DatabaseError`]. [`Rejection::Other`] if this kind of database cannot say.

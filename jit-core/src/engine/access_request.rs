@@ -1,6 +1,6 @@
 //! Arguments of the engine's commands.
 
-use chrono::TimeDelta;
+use chrono::{SubsecRound as _, TimeDelta};
 
 use super::view::AccessView;
 use crate::clock::Time;
@@ -23,12 +23,12 @@ pub struct AccessRequest {
 
 impl AccessRequest {
     /// Creates a request for this role of this target. The duration counts from the moment when the
-    /// role is usable.
+    /// role is usable. Times and durations are kept to the microsecond.
     pub fn new(target: impl Into<String>, role: impl Into<String>, duration: TimeDelta) -> Self {
         Self {
             target: target.into(),
             role: role.into(),
-            duration,
+            duration: TimeDelta::microseconds(duration.num_microseconds().unwrap_or(i64::MAX)),
             grantee: None,
             reason: String::new(),
             ticket: None,
@@ -53,7 +53,7 @@ impl AccessRequest {
     /// Makes the role usable from this time on, UTC, instead of at once.
     #[must_use]
     pub fn starting(self, start: Time) -> Self {
-        Self { start: Some(start), ..self }
+        Self { start: Some(start.trunc_subsecs(6)), ..self }
     }
 
     /// Marks the request as an emergency. A rule with `break_glass` grants it at once, and it is
@@ -71,7 +71,7 @@ impl AccessRequest {
 
     /// Sets an idempotency key, which belongs to the requester. A repeated request with the same
     /// key returns the first access. Another request with the key is refused as
-    /// [`JitError::KeyInUse`](super::JitError::KeyInUse); the start is not compared.
+    /// [`JitError::KeyInUse`](super::JitError::KeyInUse).
     #[must_use]
     pub fn key(self, key: impl Into<String>) -> Self {
         Self { key: Some(key.into()), ..self }

@@ -91,8 +91,10 @@ pub enum JitError {
     TargetRefused {
         /// Name of the target.
         target: TargetName,
-        /// Reason, and what to do.
+        /// Reason for the refusal.
         why: String,
+        /// What was found there and what to do, for operators: see [`JitError::hint`].
+        hint: String,
     },
     /// The access ended before it became usable.
     #[error("access {id} is {state}: {why}")]
@@ -200,18 +202,22 @@ impl JitError {
             | Self::Directory(DirectoryError::Unknown { .. }) => ErrorClass::Forbidden,
             Self::NotFound { .. } => ErrorClass::NotFound,
             Self::NoAccount { .. } | Self::Invalid { .. } => ErrorClass::Invalid,
-            Self::Refused(_) | Self::Standing { .. } | Self::Ended { .. } | Self::KeyInUse { .. } => {
-                ErrorClass::Conflict
-            }
+            Self::Refused(_)
+            | Self::Standing { .. }
+            | Self::Ended { .. }
+            | Self::KeyInUse { .. }
+            | Self::TargetRefused { .. }
+            | Self::Database(DatabaseError::Rejected { .. }) => ErrorClass::Conflict,
+            Self::Policy { .. }
+            | Self::Internal { .. }
+            | Self::Store(StoreError::Newer { .. } | StoreError::Damaged { .. }) => ErrorClass::Internal,
             Self::Stopped { .. }
             | Self::ClockDoubtful { .. }
-            | Self::TargetRefused { .. }
             | Self::TimedOut { .. }
             | Self::Busy
             | Self::Directory(_)
             | Self::Database(_)
             | Self::Store(_) => ErrorClass::Retry,
-            Self::Policy { .. } | Self::Internal { .. } => ErrorClass::Internal,
         }
     }
 
@@ -221,7 +227,7 @@ impl JitError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NotFound { hint, .. } if !hint.is_empty() => Some(hint.clone()),
+            Self::NotFound { hint, .. } | Self::TargetRefused { hint, .. } if !hint.is_empty() => Some(hint.clone()),
             Self::NoAccount { target, alike, .. } => {
                 let names: Vec<String> = alike.iter().map(|name| format!("`{name}`")).collect();
                 let there = if names.is_empty() { String::new() } else { format!("there is {}; ", names.join(", ")) };
@@ -240,7 +246,16 @@ impl JitError {
     }
 
     pub(crate) fn of_another_tenant(target: &TargetName, role: &RoleName) -> Self {
-        Self::TargetRefused { target: target.clone(), why: format!("role `{role}` there belongs to another tenant") }
+        Self::refused_target(target, format!("role `{role}` there belongs to another tenant"), String::new())
+    }
+
+    pub(crate) fn refused_target(target: &TargetName, why: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::TargetRefused { target: target.clone(), why: why.into(), hint: hint.into() }
+    }
+
+    /// Creates the error for a target that may lead to another server than the known one.
+    pub(crate) fn another_server(target: &TargetName, found: impl Into<String>) -> Self {
+        Self::refused_target(target, "it may be another server than before: an operator has to look at it", found)
     }
 
     /// Creates the error for an access that is not there. A service that hides an access from

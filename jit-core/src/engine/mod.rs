@@ -26,7 +26,7 @@ pub use commands::{Concerns, Drift, Reconcile, StopView, TargetReport};
 pub use error::{ErrorClass, JitError};
 pub use events::{EngineEvent, EventStream, MissedEvents};
 pub use pump::{PassReport, PumpHandle, Stopped, Undone, Unserved};
-pub use view::{AccessView, AnswerView, DecisionView, ReviewView};
+pub use view::{AccessView, AnswerView, DecisionView, EvidenceView, ReviewView};
 
 use self::core::Core;
 use crate::id::TenantId;
@@ -35,9 +35,12 @@ use crate::store::Store;
 
 /// Handle of the engine for one tenant. It is cheap to clone.
 ///
-/// Every method is cancel-safe: a change is made completely or not at all. Work in a database is
-/// done by the pump, never in the caller's future. Only a request looks at the target itself, for
-/// half a second at most; a target that does not answer is no obstacle.
+/// Every method is cancel-safe: a change is made completely or not at all.
+///
+/// The pump grants and revokes, never the caller's future. A request looks at the target itself, for
+/// half a second a look; a target that does not answer is no obstacle. An extension moves the dead
+/// man's switch. Commands of operators about a target (`check_target`, `confirm_target`,
+/// `reconcile` and their like) ask the target and wait for it.
 #[derive(Debug, Clone)]
 pub struct Jit {
     core: Arc<Core>,

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::audit_event::stamp;
 use crate::clock::{Time, seconds};
 use crate::id::{
-    AccessId, Account, ApproverName, FactorName, Principal, QuestionId, RoleName, RuleName, TargetName, TenantId,
+    AccessId, Account, ApproverName, FactorName, Principal, QuestionId, RealmId, RoleName, RuleName, TargetName,
+    TenantId,
 };
 use crate::model::access::{Access, AccessState, Phase, ReviewGiven};
 use crate::model::approval::{Answer, Verdict};
@@ -97,7 +98,93 @@ pub struct AccessView {
     pub review: Option<ReviewView>,
     /// Evidence seen in the database at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub evidence: Option<EndEvidence>,
+    pub evidence: Option<EvidenceView>,
+}
+
+/// Observations of the database at the end of an access.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct EvidenceView {
+    /// Time at which the catalog was read, by the server's own clock, UTC.
+    pub server_time: Time,
+    /// Realm that answered; none for accesses of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub realm: Option<RealmId>,
+    /// Incarnation of the server that answered.
+    pub incarnation: String,
+    /// True if the membership was gone before the revoke: another person or the dead man's switch
+    /// removed it.
+    pub gone_before: bool,
+    /// True if the dead man's switch reports that it removed the membership.
+    pub taken_by_dead_mans_switch: bool,
+    /// Number of sessions that were ended.
+    pub sessions_ended: u32,
+    /// Number of sessions that were left alone, because the rule says so or because another access
+    /// still holds the membership.
+    pub sessions_kept: u32,
+    /// Prepared transactions that were rolled back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rolled_back: Vec<String>,
+    /// Remaining access to the role that is not ours (law 6).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub residual: Vec<String>,
+    /// Other accesses that still hold the membership (law 7).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub still_held_by: Vec<AccessId>,
+    /// Objects that are gone entirely (`account`, `role`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gone: Vec<String>,
+    /// Reason why the role stays a default role of the account, if nobody could change that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_kept: Option<String>,
+    /// Leftovers: what the account or the role came to own meanwhile, and what was passed on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leftovers: Vec<String>,
+    /// Reason why the leftovers are unknown, if they should have been compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_compared: Option<String>,
+    /// Description of another store that accounts for the membership, which was left to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub another_store: Option<String>,
+}
+
+impl EvidenceView {
+    fn of(evidence: EndEvidence) -> Self {
+        let EndEvidence {
+            server_time,
+            realm,
+            incarnation,
+            gone_before,
+            taken_by_dead_mans_switch,
+            sessions_ended,
+            sessions_kept,
+            rolled_back,
+            residual,
+            still_held_by,
+            gone,
+            default_kept,
+            leftovers,
+            not_compared,
+            another_store,
+        } = evidence;
+        Self {
+            server_time,
+            realm,
+            incarnation,
+            gone_before,
+            taken_by_dead_mans_switch,
+            sessions_ended,
+            sessions_kept,
+            rolled_back,
+            residual,
+            still_held_by,
+            gone,
+            default_kept,
+            leftovers,
+            not_compared,
+            another_store,
+        }
+    }
 }
 
 /// Answer of an outside system.
@@ -244,7 +331,7 @@ fn undecided(since: Time) -> String {
     format!("nobody any more: the time to decide ended at {}, and it lapses as soon as a pump runs", stamp(since))
 }
 
-fn closing(access: &Access) -> (Option<Time>, Option<String>, Option<EndEvidence>) {
+fn closing(access: &Access) -> (Option<Time>, Option<String>, Option<EvidenceView>) {
     match access.phase() {
         Phase::Pending(_) => (None, None, None),
         Phase::Denied(closed) | Phase::Cancelled(closed) | Phase::Lapsed(closed) => {
@@ -254,7 +341,8 @@ fn closing(access: &Access) -> (Option<Time>, Option<String>, Option<EndEvidence
             Grant::Scheduled(_) | Grant::Granting(_) | Grant::Active(_) => (None, None, None),
             Grant::Revoking(revoking) => (None, Some(said(revoking.cause, revoking.why.as_ref())), None),
             Grant::Revoked(ended) | Grant::Failed(ended) | Grant::Withdrawn(ended) | Grant::Retired(ended) => {
-                (Some(ended.at), Some(said(ended.cause, ended.why.as_ref())), ended.evidence.clone())
+                let evidence = ended.evidence.clone().map(EvidenceView::of);
+                (Some(ended.at), Some(said(ended.cause, ended.why.as_ref())), evidence)
             }
         },
     }

@@ -250,7 +250,8 @@ pub enum Action {
     Retire,
     /// Accepts a clock that went back.
     Clock,
-    /// Reads the whole log.
+    /// Reads the whole log. jit never asks for it: reading takes no actor. A service that shows the
+    /// log to people asks the policy for it.
     Audit,
     /// Removes somebody's second factor.
     Mfa,

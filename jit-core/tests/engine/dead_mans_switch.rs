@@ -184,7 +184,7 @@ async fn a_rule_that_requires_it_is_refused_where_there_is_none() {
     let jit = engine_with(memory(), &requiring(), server.database()).await;
     let refused = jit.request(&actor("alice"), ask("reader", 60_000)).await;
     let Err(error @ JitError::TargetRefused { .. }) = refused else { panic!("{refused:?}") };
-    assert!(error.to_string().contains("turn the mock's scheduler on"), "{error}");
+    assert!(error.hint().unwrap_or_default().contains("turn the mock's scheduler on"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

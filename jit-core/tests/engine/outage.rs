@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use chrono::TimeDelta;
 use jit_core::clock::{SystemEntropy, after};
 use jit_core::database::Membership;
-use jit_core::engine::{AccessRequest, Filter, Jit};
+use jit_core::engine::{AccessRequest, AccessView, Filter, Jit};
 use jit_core::id::{Account, RealmId, RoleName, TargetName};
 use jit_core::store::{Change, MemoryStore, Store};
 use jit_core::testkit::faulty::{Fault, Method};
@@ -131,14 +131,43 @@ async fn law_14_nothing_is_granted_while_a_revoke_without_a_claim_may_still_arri
     jit.run_due().await.unwrap();
     assert_eq!(jit.access(access.id()).await.unwrap().state, "revoked");
     let again = jit.request(&actor("alice"), ask("reader", 60_000)).await.unwrap();
-    let granted = database.calls(Method::Grant).begun;
     jit.run_due().await.unwrap();
-    assert_eq!(database.calls(Method::Grant).begun, granted, "granted while a revoke may still arrive");
-    let waits = jit.access(again.id()).await.unwrap();
-    assert!(waits.last_error.is_some_and(|why| why.contains("may still arrive")), "{:?}", waits.state);
+    waits_for_the_revoke(&jit, &again).await;
     // limit of a call and its margin
     tokio::time::sleep(Duration::from_millis(5_200)).await;
     jit.run_due().await.unwrap();
     assert_eq!(jit.access(again.id()).await.unwrap().state, "active");
     assert_eq!(held(&server, "reader"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_14_another_node_learns_that_a_revoke_without_a_claim_may_still_arrive() {
+    let (server, store) = (server(17), Arc::new(Counting::default()));
+    let database = faulty(&server);
+    let jit = engine_on(Arc::clone(&store) as Arc<dyn Store>, Arc::clone(&database)).await;
+    let other = engine_on(Arc::clone(&store) as Arc<dyn Store>, server.database()).await;
+    let access = jit.request(&actor("alice"), ask("reader", 2_000)).await.unwrap();
+    jit.run_due().await.unwrap();
+    // it reads ahead when it starts
+    let pump = jit.start();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    *store.breaks.lock().unwrap() = Some(Breaks::Away);
+    database.script(Method::Revoke, [Some(Fault::LostAfter)]);
+    let began = Instant::now();
+    while database.calls(Method::Revoke).begun == 0 {
+        assert!(began.elapsed() < PATIENCE, "nothing was sent ahead of the record");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    *store.breaks.lock().unwrap() = None;
+    jit.until_ended(access.id(), PATIENCE).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    pump.stop().await;
+    let again = other.request(&actor("alice"), ask("reader", 60_000)).await.unwrap();
+    other.run_due().await.unwrap();
+    waits_for_the_revoke(&other, &again).await;
+}
+
+async fn waits_for_the_revoke(jit: &Jit, access: &AccessView) {
+    let waits = jit.access(access.id()).await.unwrap();
+    assert!(waits.last_error.is_some_and(|why| why.contains("may still arrive")), "it is {}", waits.state);
 }

@@ -1,6 +1,6 @@
 //! Whole accesses, from request to end.
 
-use jit_core::AccessState;
+use jit_core::{AccessState, Time};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -120,13 +120,21 @@ async fn a_repeated_request_with_a_key_answers_with_the_first_access() {
     let both = futures_util::future::join_all(both).await;
     assert_eq!(both.iter().filter(|answer| answer.is_ok()).count(), 1, "{both:?}");
     // the same key with other content is no repeat
-    for other in [ask("writer", 60_000), ask("reader", 61_000), ask("reader", 60_000).because("something else")] {
+    let later = ask("reader", 60_000).starting(Time::from_timestamp(1_900_000_000, 0).unwrap());
+    for other in [ask("writer", 60_000), ask("reader", 61_000), ask("reader", 60_000).because("something else"), later]
+    {
         let refused = jit.request(&actor("alice"), other.key("k")).await.unwrap_err();
         assert!(matches!(&refused, JitError::KeyInUse { id, .. } if *id == ids[0]), "{refused}");
         assert_eq!(refused.class(), ErrorClass::Conflict);
     }
     let theirs = jit.request(&actor("dave"), ask("writer", 60_000).key("k")).await.unwrap();
     assert_ne!(theirs.id(), ids[0], "a key is the requester's own");
+    // stores keep microseconds
+    let fine = || AccessRequest::new("pg", "reader", TimeDelta::nanoseconds(60_000_000_500)).because("x").key("fine");
+    let first = jit.request(&actor("mallory"), fine()).await.unwrap();
+    assert_eq!(jit.request(&actor("mallory"), fine()).await.unwrap().id(), first.id());
+    let refused = jit.request(&actor("alice"), ask("reader", 60_000).key("a\0b")).await.unwrap_err();
+    assert_eq!(refused.class(), ErrorClass::Invalid, "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -85,7 +85,7 @@ impl Jit {
         self.core.permit(&settings, actor, Action::Retire, Some(name), None).await?;
         let found = settings.database(name)?.identify().await?;
         if let Some(why) = self.core.runs_elsewhere(&self.tenant, name, &found, false).await? {
-            return Err(JitError::TargetRefused { target: name.clone(), why });
+            return Err(JitError::refused_target(name, why, ""));
         }
         let audit_event = AuditEvent::new(EventKind::TargetConfirmed)
             .with("target", name.as_str())

@@ -54,7 +54,7 @@ impl Jit {
         let mut unit_of_work = UnitOfWork::new(&self.core, &self.tenant, &settings, Some(actor), now);
         unit_of_work.change.writes.extend(guards);
         unit_of_work.change.writes.push(put_bytes(key, record.as_ref(), enrollment.keep.clone()));
-        unit_of_work.audit(AuditEvent::new(EventKind::EnrolmentBegun).with("factor", name.as_str()));
+        unit_of_work.audit(AuditEvent::new(EventKind::EnrollmentBegun).with("factor", name.as_str()));
         unit_of_work.commit().await?;
         Ok(enrollment)
     }
@@ -97,7 +97,7 @@ impl Jit {
         unit_of_work.change.writes.extend(guards);
         unit_of_work.change.writes.push(Write::deleting(&record));
         unit_of_work
-            .audit(AuditEvent::new(EventKind::EnrolmentEnded).with("factor", name.as_str()).with("of", of.as_str()));
+            .audit(AuditEvent::new(EventKind::EnrollmentEnded).with("factor", name.as_str()).with("of", of.as_str()));
         unit_of_work.commit().await?;
         Ok(())
     }

@@ -105,10 +105,10 @@ impl Jit {
         tracing::Span::current().record("realm", realm.as_str());
         if realm != identity.realm {
             let why = format!("it was `{realm}` and answers as `{}`", identity.realm);
-            return Err(JitError::TargetRefused { target: target.clone(), why });
+            return Err(JitError::refused_target(target, why, ""));
         }
         if let Who::Another(why) = self.core.who_answers(&self.tenant, target, database, &identity).await? {
-            return Err(JitError::TargetRefused { target: target.clone(), why });
+            return Err(JitError::refused_target(target, why, ""));
         }
         let (mut roles, mut others) = (Vec::new(), Vec::new());
         for role in settings.policy.requestable(target).await? {

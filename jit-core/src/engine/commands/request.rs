@@ -39,10 +39,14 @@ impl Jit {
     /// # Errors
     /// [`JitError::Denied`] by policy, [`JitError::Standing`] if the role is held already,
     /// [`JitError::Stopped`] during an emergency stop, [`JitError::NotFound`] and
-    /// [`JitError::Invalid`] for arguments that make no sense. Refusals are logged.
+    /// [`JitError::Invalid`] for arguments that make no sense. These refusals are logged.
+    /// [`JitError::KeyInUse`] if the key belongs to another request, which is not logged.
     #[tracing::instrument(skip_all, fields(tenant = %self.tenant, access = tracing::field::Empty))]
     pub async fn request(&self, actor: &Actor, ask: AccessRequest) -> Result<AccessView, JitError> {
         let settings = self.settings_for(actor)?;
+        if let Err(error) = valid_key(&ask) {
+            return self.core.refuse_request(&settings, actor, &ask, error).await;
+        }
         // a repeated request answers with the first one's access, whatever has changed since
         if let Some(before) = self.asked_before(&settings, actor, &ask).await? {
             return Ok(before);
@@ -74,12 +78,12 @@ impl Jit {
         let record = self.core.store.read(&ask_key(&self.tenant, &actor.principal, key)).await?;
         let Some(AskedBefore { access }) = record.as_ref().map(body).transpose()? else { return Ok(None) };
         let before = AccessView { repeated: true, ..self.access(access).await? };
-        // a relative start is another time in each repeat, so it is not compared
         let role = settings.database(&before.target).ok().and_then(|database| database.role(&ask.role).ok());
         let same = before.target.as_str() == ask.target
             && role.is_none_or(|role| role == before.role)
             && before.principal == *ask.grantee.as_ref().unwrap_or(&actor.principal)
             && before.duration == ask.duration
+            && before.starts_at == ask.start
             && before.reason == ask.reason.trim()
             && before.ticket == ask.ticket
             && before.break_glass == ask.break_glass;
@@ -102,13 +106,8 @@ impl Jit {
         if ask.duration <= TimeDelta::zero() {
             return Err(JitError::invalid("the duration has to be longer than zero"));
         }
-        if ask.key.as_ref().is_some_and(|key| key.is_empty() || key.len() > LONGEST_ID) {
-            return Err(JitError::invalid(format!("the key has to have 1 to {LONGEST_ID} bytes")));
-        }
         taken("reason", &ask.reason, LONGEST_NOTE)?;
-        for (what, text, longest) in [("ticket", &ask.ticket, LONGEST_TICKET), ("key", &ask.key, LONGEST_ID)] {
-            taken(what, text.as_deref().unwrap_or_default(), longest)?;
-        }
+        taken("ticket", ask.ticket.as_deref().unwrap_or_default(), LONGEST_TICKET)?;
         taken("role", role.as_str(), LONGEST_ID)?;
         let grantee = ask.grantee.clone().unwrap_or_else(|| actor.principal.clone());
         settings.is_no_look_alike("principal", &actor.principal).await?;
@@ -244,11 +243,8 @@ impl Jit {
         let database = settings.database(&request.target)?;
         match self.core.tasks.within(LOOK_WHEN_ASKED, database.capabilities()).await {
             Some(Ok(Capabilities { dead_mans_switch: DeadMansSwitch::Unavailable { remedy }, .. })) => {
-                let target = request.target.clone();
-                Err(JitError::TargetRefused {
-                    target,
-                    why: format!("it has no dead man's switch, which the rule requires: {remedy}"),
-                })
+                let why = "it has no dead man's switch, which the rule requires";
+                Err(JitError::refused_target(&request.target, why, remedy))
             }
             _ => Ok(()),
         }
@@ -286,14 +282,13 @@ impl Jit {
         let look = self.core.tasks.within(LOOK_WHEN_ASKED, database.observe(&memberships)).await;
         let Some(Ok(observation)) = look else { return Ok(None) };
         if observation.identity.realm != *realm {
-            let target = request.target.clone();
-            let why = format!("it was `{realm}` and now answers as `{}`", observation.identity.realm);
-            return Err(JitError::TargetRefused { target, why });
+            let found = format!("it was `{realm}` and now answers as `{}`", observation.identity.realm);
+            return Err(JitError::another_server(&request.target, found));
         }
         let tenant = &self.tenant;
         let who = self.core.who_answers(tenant, &request.target, database, &observation.identity).await?;
         if let Some(why) = who.refused() {
-            return Err(JitError::TargetRefused { target: request.target.clone(), why: why.to_owned() });
+            return Err(JitError::another_server(&request.target, why));
         }
         let Some(seen) = observation.seen.first() else { return Ok(None) };
         if !seen.account_exists {
@@ -396,21 +391,32 @@ impl Core {
 impl TargetRecord {
     /// Checks whether the target takes new requests.
     pub(in crate::engine) fn usable(&self, target: &TargetName) -> Result<(), JitError> {
-        let refuse = |why: String| Err(JitError::TargetRefused { target: target.clone(), why });
         if self.retired.is_some() {
-            return refuse(
-                "it was written off: an operator has to confirm it before it is used again (`Jit::confirm_target`, or `jit target confirm`)"
-                    .to_owned(),
-            );
+            let why = "it was written off, and an operator has to confirm it before it is used again";
+            let hint = "confirm it (`Jit::confirm_target`, or `jit target confirm`)";
+            return Err(JitError::refused_target(target, why, hint));
         }
-        if let Some(why) = &self.copy {
-            return refuse(why.clone());
+        if let Some(found) = &self.copy {
+            return Err(JitError::another_server(target, found));
         }
         match (&self.realm, &self.stranger) {
-            (Some(realm), Some(stranger)) => refuse(format!(
-                "it was `{realm}` and now answers as `{stranger}`: put the URL right, or confirm it (`Jit::confirm_target`, or `jit target confirm`)"
+            (Some(realm), Some(stranger)) => Err(JitError::another_server(
+                target,
+                format!(
+                    "it was `{realm}` and now answers as `{stranger}`: put the URL right, or confirm it (`Jit::confirm_target`, or `jit target confirm`)"
+                ),
             )),
             _ => Ok(()),
         }
     }
+}
+
+/// Checks the idempotency key before anything is looked up by it.
+fn valid_key(ask: &AccessRequest) -> Result<(), JitError> {
+    let Some(key) = &ask.key else { return Ok(()) };
+    if key.is_empty() || key.len() > LONGEST_ID {
+        return Err(JitError::invalid(format!("the key has to have 1 to {LONGEST_ID} bytes")));
+    }
+    taken("key", key, LONGEST_ID)?;
+    Ok(())
 }

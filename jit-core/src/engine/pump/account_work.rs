@@ -14,7 +14,7 @@ use crate::id::{AccessId, TargetName};
 use crate::model::access::{Access, Event};
 use crate::model::grant::{Cause, Grant};
 use crate::model::holding::Holding;
-use crate::store::{Claim, Claimed, Expect, RecordKey, StoreError, Write};
+use crate::store::{Claim, Claimed, Expect, Kind, RecordKey, StoreError, Write};
 
 /// Account work: one claimed holding with all its accesses.
 #[derive(Debug)]
@@ -163,6 +163,11 @@ impl AccountWork {
         }
     }
 
+    /// Returns the key of the account's holding.
+    pub(super) fn at(&self) -> RecordKey {
+        RecordKey::new(&self.holding.tenant, Kind::Holding, Holding::key(&self.holding.realm, &self.holding.account))
+    }
+
     /// Grants nothing to the account until this time.
     pub(super) fn quiet(&mut self, until: Time) {
         self.holding.keep_quiet(until);
@@ -279,9 +284,7 @@ impl AccountWork {
 
     /// Reads again what somebody else changed, and handles the events of this stage on it.
     async fn reload(&mut self, core: &Core, now: Time) -> Result<(), StoreError> {
-        use crate::store::Kind;
-        let key = Holding::key(&self.holding.realm, &self.holding.account);
-        let at = RecordKey::new(&self.holding.tenant, Kind::Holding, key);
+        let at = self.at();
         let mut theirs = self.before.clone();
         if let Some(record) = core.store.read(&at).await? {
             theirs = body(&record)?;

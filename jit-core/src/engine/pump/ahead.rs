@@ -21,12 +21,12 @@ use crate::audit_event::{AuditEvent, EventKind};
 use crate::clock::{Time, after, to_std};
 use crate::database::{Call, Continuity, Database, DatabaseError, Grantor, Identity, RevokeOrder, RevokeReport};
 use crate::engine::repository::loaded;
-use crate::engine::repository::records::{RealmRecord, access_key, body, realm_key};
+use crate::engine::repository::records::{RealmRecord, access_key, body, expect, realm_key, write_holding};
 use crate::id::{RealmId, TargetName, TenantId};
 use crate::model::access::Access;
 use crate::model::grant::Grant;
 use crate::model::holding::{Holding, closings};
-use crate::store::{Lane, Record, RecordKey, StoreError};
+use crate::store::{Change, Lane, Record, RecordKey, StoreError};
 
 /// Period that is read ahead.
 const HORIZON: TimeDelta = TimeDelta::seconds(60);
@@ -62,8 +62,6 @@ pub(super) struct End {
     at: Time,
     /// Key of the account's holding.
     holding: RecordKey,
-    /// Serial key of the account.
-    serial: String,
     target: TargetName,
     realm: RealmId,
     /// Server of the realm, as the store had it; none if it was never contacted.
@@ -108,6 +106,7 @@ impl Pump {
             if !ended.is_empty() && self.store_works().await {
                 ended = self.tell_ended(ended).await;
             }
+            self.tell_quiet().await;
             tokio::select! {
                 biased;
                 _ = stopped.changed() => {}
@@ -295,7 +294,6 @@ impl Pump {
             Some(End {
                 at: ends.into_iter().max()?,
                 holding: at.clone(),
-                serial: holding.serial(),
                 target: target.clone(),
                 realm: holding.realm.clone(),
                 known: known.cloned(),
@@ -315,37 +313,66 @@ impl Pump {
             let whose = (end.holding.tenant.clone(), end.target.clone(), end.realm.clone());
             groups.entry(whose).or_default().push(end);
         }
-        for ((tenant, target, _), ends) in groups {
-            let Ok(settings) = self.core.tenant(&tenant) else { continue };
-            let Ok(database) = settings.database(&target) else { continue };
-            let limit = to_std(self.core.limits.call);
-            let Some(server) = self.the_server(&tenant, &target, &ends, database).await else {
-                left.extend(ends);
-                continue;
-            };
-            let call =
-                Call { label: format!("{}.{AHEAD}", self.label()), limit, server: Some(server.clone()), store: None };
-            let orders: Vec<RevokeOrder> = ends.iter().map(|end| end.order.clone()).collect();
-            let patience = limit.saturating_mul(2);
-            let serials = ends.iter().map(|end| end.serial.as_str());
-            let calling = self.ending_ahead.begin(serials, patience, to_std(needed(&self.core)));
-            let answers = self.core.tasks.within(patience, database.revoke(&call, &orders)).await;
-            let mut answers = answers.unwrap_or_default().into_iter();
-            for end in ends {
-                let answer = answers.next();
-                if answer.as_ref().is_some_and(is_settled) {
-                    calling.answered(&end.serial);
+        // side by side: a server that does not answer delays no other
+        let sent = groups.into_iter().map(|((tenant, target, _), ends)| self.end_at(tenant, target, ends));
+        for (ended, known) in futures_util::future::join_all(sent).await {
+            done.extend(ended);
+            left.extend(known);
+        }
+        (done, left)
+    }
+
+    /// Sends the revokes of one target. Returns what they did, and what is left.
+    async fn end_at(&self, tenant: TenantId, target: TargetName, ends: Vec<End>) -> (Vec<(End, Time)>, Vec<End>) {
+        let Ok(settings) = self.core.tenant(&tenant) else { return Default::default() };
+        let Ok(database) = settings.database(&target) else { return Default::default() };
+        let limit = to_std(self.core.limits.call);
+        let Some(server) = self.the_server(&tenant, &target, &ends, database).await else {
+            return (Vec::new(), ends);
+        };
+        let call =
+            Call { label: format!("{}.{AHEAD}", self.label()), limit, server: Some(server.clone()), store: None };
+        let orders: Vec<RevokeOrder> = ends.iter().map(|end| end.order.clone()).collect();
+        let patience = limit.saturating_mul(2);
+        let holdings = ends.iter().map(|end| &end.holding);
+        let calling = self.ending_ahead.begin(holdings, patience, to_std(needed(&self.core)));
+        let answers = self.core.tasks.within(patience, database.revoke(&call, &orders)).await;
+        let mut answers = answers.unwrap_or_default().into_iter();
+        let (mut done, mut left) = (Vec::new(), Vec::new());
+        for (place, end) in ends.into_iter().enumerate() {
+            let answer = answers.next();
+            if answer.as_ref().is_some_and(is_settled) {
+                calling.answered(place);
+            }
+            match answer {
+                Some(Ok(report)) if report.identity == server && is_gone(&report) => {
+                    tracing::warn!(%target, access = %end.order.access, "ended while the store cannot be used: it is recorded when the store is back");
+                    done.push((end, report.server_time));
                 }
-                match answer {
-                    Some(Ok(report)) if report.identity == server && is_gone(&report) => {
-                        tracing::warn!(%target, access = %end.order.access, "ended while the store cannot be used: it is recorded when the store is back");
-                        done.push((end, report.server_time));
-                    }
-                    _ => left.push(end),
-                }
+                _ => left.push(end),
             }
         }
         (done, left)
+    }
+
+    /// Writes into the holdings that nothing is granted while a revoke may still arrive, for other
+    /// nodes. What cannot be written now is written later.
+    async fn tell_quiet(&self) {
+        for (holding, wait) in self.ending_ahead.untold() {
+            let wait = TimeDelta::from_std(wait).unwrap_or(TimeDelta::MAX);
+            if self.keep_quiet(&holding, wait).await.is_ok() {
+                self.ending_ahead.told(&holding);
+            }
+        }
+    }
+
+    async fn keep_quiet(&self, at: &RecordKey, wait: TimeDelta) -> Result<(), StoreError> {
+        let Some(record) = self.core.store.read(at).await? else { return Ok(()) };
+        let mut holding: Holding = body(&record)?;
+        holding.keep_quiet(after(self.core.store.now().await?, wait));
+        let due = record.schedule.as_ref().map(|schedule| schedule.due);
+        let write = write_holding(&holding, expect(Some(&record)), due)?;
+        self.core.store.commit(Change { writes: write.into_iter().collect(), ..Change::default() }).await.map(|_| ())
     }
 
     /// Returns the server that these ends are for, if the target still leads to it. Its last

@@ -25,6 +25,9 @@ use crate::store::StoreError;
 /// Part of a claim that must be left after a call, so that its result can still be recorded.
 const MARGIN: TimeDelta = TimeDelta::seconds(1);
 
+/// Reason why nothing is granted to an account for a while.
+pub(super) const MAY_ARRIVE: &str = "a revoke whose outcome is not known may still arrive";
+
 /// Limit for the store to say which server is the realm's.
 const KNOWN_WITHIN: Duration = Duration::from_secs(4);
 
@@ -89,14 +92,10 @@ impl Pass<'_> {
     /// sent now. If a claim could be taken over before its answer is recorded, the next pass does
     /// the work.
     ///
-    /// Each call takes time, so this is checked before each. Accounts for which this node is ending
-    /// something without a claim are left out.
+    /// Each call takes time, so this is checked before each.
     pub(super) fn fit(&self, now: Time) -> impl Iterator<Item = (usize, &AccountWork)> {
         let needed = needed(self.core);
-        let ahead = &self.pump.ending_ahead;
-        let fit = move |work: &AccountWork| {
-            span(now, work.claim.until) >= needed && !ahead.is_calling(&work.claim.serial)
-        };
+        let fit = move |work: &AccountWork| span(now, work.claim.until) >= needed;
         self.accounts.iter().enumerate().filter(move |(_, work)| fit(work))
     }
 
@@ -147,8 +146,8 @@ impl Pass<'_> {
         let mut whose = Vec::new();
         let mut orders: Vec<GrantOrder> = Vec::new();
         let mut refused = Vec::new();
-        let is_settled = |work: &AccountWork| self.pump.ending_ahead.wait(&work.claim.serial).is_none();
-        for (place, work) in self.fit(now).filter(|(_, work)| is_settled(work)) {
+        for (place, work) in self.fit(now) {
+            let revoked_ahead = self.pump.ending_ahead.wait(&work.at()).is_some();
             let live = work.live();
             for access in &live {
                 let (Some(Grant::Granting(granting)), Some(witness)) = (access.grant(), access.witness()) else {
@@ -157,7 +156,8 @@ impl Pass<'_> {
                 if granting.intent.label != self.label {
                     continue;
                 }
-                let refusal = self.theirs(place, access).or_else(|| self.refused(access));
+                let arrives = || revoked_ahead.then(|| DatabaseError::not_applied(MAY_ARRIVE));
+                let refusal = self.theirs(place, access).or_else(|| self.refused(access)).or_else(arrives);
                 let refusal = refusal.or_else(|| work.without_dead_mans_switch(access.id(), &self.dead_mans_switch));
                 if let Some(error) = refusal {
                     refused.push((place, access.id(), Err(error)));

@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 
 use super::account_work::AccountWork;
+use super::effect::MAY_ARRIVE;
 use super::realm::{Pass, due};
 use crate::clock::{Time, after};
 use crate::directory::DirectoryError;
@@ -47,7 +48,7 @@ impl Pass<'_> {
             }
         }
         for work in &mut self.accounts {
-            if let Some(wait) = self.pump.ending_ahead.wait(&work.claim.serial) {
+            if let Some(wait) = self.pump.ending_ahead.wait(&work.at()) {
                 work.quiet(after(now, TimeDelta::from_std(wait).unwrap_or(TimeDelta::MAX)));
             }
         }
@@ -59,10 +60,7 @@ impl Pass<'_> {
             let work = accounts.get(place)?;
             let access = &work.accesses.get(&id)?.access;
             let (event, guards) = match work.holding.quiet_until.filter(|until| *until > now) {
-                Some(retry_at) => {
-                    let why = "a revoke whose outcome is not known may still arrive".to_owned();
-                    (Event::NotGranted { why, retry_at }, Vec::new())
-                }
+                Some(retry_at) => (Event::NotGranted { why: MAY_ARRIVE.to_owned(), retry_at }, Vec::new()),
                 None => begin_or_not(core, settings, access, stops, doubtful, now).await,
             };
             Some((place, id, event, guards))
@@ -89,7 +87,7 @@ async fn begin_or_not(
 ) -> (Event, Vec<Write>) {
     let retry_at = after(now, RETRY_LONGEST);
     if doubtful {
-        let why = "the clock is doubtful: new grants wait until an operator accepts the clock (`Jit::accept_clock`, or `jit clock accept`)".to_owned();
+        let why = "the clock is doubtful: new grants wait until an operator accepts it".to_owned();
         return (Event::NotGranted { why, retry_at }, Vec::new());
     }
     let ruled = async {

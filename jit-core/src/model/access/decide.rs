@@ -1,6 +1,6 @@
 //! Handles what people and outside systems say to an access.
 
-use super::event::{Refusal, Step, Waits};
+use super::event::{PendingQuestion, Refusal, Step};
 use super::handle::Handled;
 use super::{Access, Phase};
 use crate::audit_event::{AuditEvent, EventKind};
@@ -111,7 +111,7 @@ impl Access {
         match (agreed.is_empty(), waits) {
             (true, None) => Refusal::State { state: self.state(), what: "decided on" },
             (_, waits) => {
-                let waits = waits.map(|(question, what)| Waits { question, what });
+                let waits = waits.map(|(question, what)| PendingQuestion { question, what });
                 Refusal::Question { agreed, waits, state: self.state() }
             }
         }

@@ -206,7 +206,7 @@ pub enum Refusal {
         /// Approvers of the question that was meant, if the access was granted on it.
         agreed: Vec<Principal>,
         /// Question that is pending now.
-        waits: Option<Waits>,
+        waits: Option<PendingQuestion>,
         /// State of the access.
         state: AccessState,
     },
@@ -247,16 +247,17 @@ impl Refusal {
     }
 }
 
-/// A question that is pending.
+/// Question that is pending.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Waits {
+#[non_exhaustive]
+pub struct PendingQuestion {
     /// Id of the question.
     pub question: QuestionId,
     /// Subject of the question, in words.
     pub what: String,
 }
 
-fn closed(agreed: &[Principal], waits: Option<&Waits>, state: AccessState) -> String {
+fn closed(agreed: &[Principal], waits: Option<&PendingQuestion>, state: AccessState) -> String {
     let names: Vec<String> = agreed.iter().map(|who| format!("`{who}`")).collect();
     let agreed = match names.as_slice() {
         [] => "this is not about the question that is pending".to_owned(),
@@ -264,7 +265,7 @@ fn closed(agreed: &[Principal], waits: Option<&Waits>, state: AccessState) -> St
         several => format!("{} have agreed to that already", several.join(", ")),
     };
     match waits {
-        Some(Waits { question, what }) => {
+        Some(PendingQuestion { question, what }) => {
             format!("{agreed}: pending now is question `{question}`, {what}; look at it, and name it in the decision")
         }
         None => format!("{agreed}: the access is {state}, and nothing is left to decide"),

@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 
 use chrono::TimeDelta;
 
-pub use event::{Event, Extend, Found, Refusal, Refused, Step, Waits};
+pub use event::{Event, Extend, Found, PendingQuestion, Refusal, Refused, Step};
 pub use remains::Ending;
 pub use review::{OwedReview, ReviewGiven};
 pub use state::{AccessState, UnknownState};

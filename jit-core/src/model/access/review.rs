@@ -27,6 +27,7 @@ pub struct OwedReview {
 /// A review that was given.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct ReviewGiven {
     /// Person who reviewed.
     pub by: Principal,

@@ -254,6 +254,7 @@ impl Oracle {
         // under this name it can be seen only since then
         let of = |held: &Held| held.0 == server && held.2 == was;
         self.standing.iter_mut().filter(|(held, _)| of(held)).for_each(|(_, since)| *since = at);
+        self.restored.iter_mut().filter(|(held, _)| of(held)).for_each(|(_, restored)| restored.since = at);
     }
 
     /// Records that the account was dropped, with all that it held.

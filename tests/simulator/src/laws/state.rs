@@ -116,6 +116,7 @@ impl Oracle {
             if late
                 && self.is_ours(*server, account, role).is_some()
                 && self.others("", *server, account, role).is_empty()
+                && !self.is_left(*server)
                 && !self.is_looked_at_elsewhere(held, &restored.tenant)
             {
                 return Err(broken(5, format!("`{account}` has `{role}` again, and it is not looked at")));
