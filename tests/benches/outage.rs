@@ -49,7 +49,7 @@ pub async fn rows(table: &mut Table) -> Result<()> {
     table.row(
         &format!("{OVERDUE} overdue revokes after an outage, since the first probe that succeeded"),
         format!(
-            "{} ({} since the server was up: it is probed every 5 s at the longest)",
+            "{} ({} since the server was up: it is probed at least once a second)",
             millis(since_back),
             millis(done - up)
         ),

@@ -1,5 +1,5 @@
 //! Circuit breaker of a lane's server. A server that does not answer is probed by one call at a
-//! time, every 5 s at most.
+//! time, at least once a second.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::id::{TargetName, TenantId};
 /// First wait after a failure; it doubles with each.
 const FIRST: TimeDelta = TimeDelta::milliseconds(250);
 /// Longest wait between two probes.
-const LONGEST: TimeDelta = TimeDelta::seconds(5);
+const LONGEST: TimeDelta = TimeDelta::milliseconds(900);
 
 /// Time for which a target that did not lead to the server is avoided, if another target can do the
 /// work.
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_server_is_probed_every_five_seconds_at_the_longest_and_forgiven_at_once() {
+    fn a_dead_server_is_probed_every_second_and_forgiven_at_once() {
         let mut breaker = Breaker::default();
         let mut now = Time::UNIX_EPOCH;
         assert!(breaker.failed(now));
