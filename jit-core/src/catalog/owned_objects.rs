@@ -52,6 +52,6 @@ impl Owned {
     }
 }
 
-/// Owned objects of one account and its role, in the order of their ids. `None` if there are more than
-/// [`MOST_OWNED_OBJECTS`].
+/// Owned objects of one account and its role, in the order of their ids. `None` if there are more
+/// than [`MOST_OWNED_OBJECTS`].
 pub type OwnedObjects = Option<Vec<OwnedObject>>;

@@ -85,8 +85,8 @@ pub trait Database: Debug + Send + Sync + 'static {
     /// As [`DatabaseError`] says.
     async fn check(&self, roles: &[RoleName]) -> Result<Vec<Check>, DatabaseError>;
 
-    /// Looks at the present memberships. Returns one [`Seen`] per membership, in their order, all of
-    /// one moment.
+    /// Looks at the present memberships. Returns one [`Seen`] per membership, in their order, all
+    /// of one moment.
     ///
     /// # Errors
     /// See [`DatabaseError`]. An account or role that does not exist is no error.

@@ -37,9 +37,9 @@ use crate::store::Store;
 ///
 /// Every method is cancel-safe: a change is made completely or not at all.
 ///
-/// The pump grants and revokes, never the caller's future. A request looks at the target itself, for
-/// half a second a look; a target that does not answer is no obstacle. An extension moves the dead
-/// man's switch. Commands of operators about a target (`check_target`, `confirm_target`,
+/// The pump grants and revokes, never the caller's future. A request looks at the target itself,
+/// for half a second a look; a target that does not answer is no obstacle. An extension moves the
+/// dead man's switch. Commands of operators about a target (`check_target`, `confirm_target`,
 /// `reconcile` and their like) ask the target and wait for it.
 #[derive(Debug, Clone)]
 pub struct Jit {

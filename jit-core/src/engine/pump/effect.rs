@@ -25,11 +25,11 @@ use crate::store::StoreError;
 /// Part of a claim that must be left after a call, so that its result can still be recorded.
 const MARGIN: TimeDelta = TimeDelta::seconds(1);
 
-/// Reason why nothing is granted to an account for a while.
-pub(super) const MAY_ARRIVE: &str = "a revoke whose outcome is not known may still arrive";
-
 /// Limit for the store to say which server is the realm's.
 const KNOWN_WITHIN: Duration = Duration::from_secs(4);
+
+/// Reason why nothing is granted to an account for a while.
+pub(super) const MAY_ARRIVE: &str = "a revoke whose outcome is not known may still arrive";
 
 impl Pass<'_> {
     /// Sends everything to the database: revokes first, then dead man's switches, then grants.
