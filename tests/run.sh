@@ -3,6 +3,7 @@
 # root, everything.
 #
 #   ./tests/run.sh [FILTER...]
+#   ./tests/run.sh --bring      brings the servers only
 #
 #   JIT_TEST_SKIP=postgres-16,...   leaves servers out (postgres-15 to -18, mysql-9.7,
 #                                   mariadb-10.11, mariadb-11.8); they are named as skipped at
@@ -122,6 +123,8 @@ if ! skipped mariadb-10.11; then
     [[ $mariadb == *' 10.11.'* ]] ||
         give_up "mariadb-10.11 is Debian 12's, here is ${mariadb##*sbin/} (JIT_TEST_SKIP=mariadb-10.11 leaves it out)"
 fi
+
+[ "${1:-}" != --bring ] || exit 0
 
 # ---- build, then run beside the servers
 

@@ -21,6 +21,7 @@ mod cedar;
 #[cfg(not(feature = "cedar"))]
 #[path = "without_cedar.rs"]
 mod cedar;
+mod cost;
 mod cycle;
 mod ending;
 mod engines;
@@ -80,5 +81,8 @@ async fn main() -> anyhow::Result<()> {
         return trace::print().await;
     }
     table.print();
+    if let Some(file) = std::env::var_os("JIT_BENCH_JSON") {
+        table.save(file.as_ref())?;
+    }
     Ok(())
 }

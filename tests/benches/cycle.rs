@@ -9,7 +9,8 @@ use chrono::TimeDelta;
 use jit_core::engine::{AccessRequest, Jit};
 
 use crate::bed::{Bed, PATIENCE, user};
-use crate::table::{Table, per_second};
+use crate::cost::Totals;
+use crate::table::{Row, Table, rate};
 
 pub async fn rows(table: &mut Table) -> Result<()> {
     let mut bed = Bed::make(4_096).await?;
@@ -20,11 +21,12 @@ pub async fn rows(table: &mut Table) -> Result<()> {
         admin.batch_execute(&format!("GRANT free TO u{number}")).await?;
         admin.batch_execute(&format!("REVOKE free FROM u{number}")).await?;
     }
-    let floor = per_second(pairs, started.elapsed());
-    for (parallel, count, aim) in [(1, 600, "400"), (8, 2_400, "1,700"), (64, 4_096, "5,000")] {
+    let floor = rate(pairs, started.elapsed());
+    for (parallel, count, aim) in [(1, 600, "500"), (8, 2_400, "1,700"), (64, 4_096, "5,000")] {
         bed.fresh().await?;
         let pump = bed.jit.start();
         once(&bed.jit, 0).await?;
+        let before = Totals::read(&bed.cluster, &admin).await?;
         let next = Arc::new(AtomicUsize::new(0));
         let started = Instant::now();
         let mut tasks = Vec::new();
@@ -44,13 +46,10 @@ pub async fn rows(table: &mut Table) -> Result<()> {
             task.await??;
         }
         let took = started.elapsed();
+        let cost = Totals::read(&bed.cluster, &admin).await?.since(before, count);
         pump.stop().await;
-        table.row(
-            &format!("request to revoked, {parallel} in parallel"),
-            per_second(count, took),
-            format!("raw GRANT and REVOKE one by one {floor}"),
-            &format!("{aim}/s"),
-        );
+        let row = Row::new(format!("request to revoked, {parallel} in parallel"), &format!("{aim}/s"));
+        table.add(row.rate(rate(count, took), floor, "raw GRANT and REVOKE one by one").cost(cost));
     }
     Ok(())
 }

@@ -1,13 +1,13 @@
 //! Time from the last approval to the commit of the GRANT.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use chrono::TimeDelta;
 use jit_core::engine::AccessRequest;
 
 use crate::bed::{Bed, PATIENCE, actor, user};
-use crate::table::{Spread, Table};
+use crate::table::{Row, Spread, Table};
 
 const ROUNDS: usize = 400;
 
@@ -47,13 +47,9 @@ async fn approvals(table: &mut Table, dead_mans_switch: bool) -> Result<()> {
     }
     pump.stop().await;
     let (floor, taken) = (Spread::of(floor.split_off(20)), Spread::of(taken.split_off(20)));
-    let ratio = taken.at(50).as_secs_f64() / floor.at(50).max(Duration::from_nanos(1)).as_secs_f64();
     let with = if dead_mans_switch { ", a dead-man armed and moved" } else { "" };
-    table.row(
-        &format!("last approval to active (commit of the GRANT and its record), PostgreSQL 17, SqliteStore{with}"),
-        format!("{}, {ratio:.1} x the floor", taken.said()),
-        format!("raw GRANT {}", floor.said()),
-        "p50 at most 3 x a raw GRANT, p99 at most 5 ms",
-    );
+    let what =
+        format!("last approval to active (commit of the GRANT and its record), PostgreSQL 17, SqliteStore{with}");
+    table.add(Row::new(what, "p50 at most 3 x a raw GRANT, p99 at most 5 ms").spread(&taken, &floor, "raw GRANT"));
     Ok(())
 }

@@ -8,8 +8,11 @@ use chrono::TimeDelta;
 use jit_core::engine::{AccessRequest, Jit};
 use jit_core::policy::PolicyDocument;
 use jit_core::store::SqliteStore;
+use jit_tests::proxy::Proxy;
+use jit_tests::servers::RunningPostgres;
 
-use crate::bed::{Bed, PATIENCE, POLICY, actor, database, user};
+use crate::bed::{Bed, PATIENCE, POLICY, actor, database_of, user};
+use crate::cost::{Cost, Totals};
 use crate::table::millis;
 use crate::traced::{Notes, Span, TracedDatabase, TracedStore};
 
@@ -24,18 +27,28 @@ pub async fn print() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let notes = Notes::new();
     let store = TracedStore { inner: SqliteStore::open(folder.path().join("jit.db"))?, notes: notes.clone() };
-    let database = TracedDatabase { inner: database(&bed.cluster)?, notes: notes.clone() };
+    let running = bed.cluster.running();
+    let proxy = Proxy::before(running.port).await?;
+    let through = RunningPostgres { port: proxy.port(), ..running.clone() };
+    let database = TracedDatabase { inner: database_of(&through)?, notes: notes.clone() };
     let policy = PolicyDocument::parse(POLICY, "bench")?;
     let jit = Jit::builder().store(store).policy(policy).database("pg", database).build().await?;
     let pump = jit.start();
+    let admin = bed.admin().await?;
     let mut cycles = Vec::new();
+    let mut before = (Totals::default(), 0);
     for number in 0..WARM + CYCLES {
+        if number == WARM {
+            before = (Totals::read(&bed.cluster, &admin).await?, proxy.round_trips());
+        }
         // what follows the last cycle belongs to none
         tokio::time::sleep(Duration::from_millis(5)).await;
         drop(notes.take());
         once(&jit, &notes, number).await?;
         cycles.push(notes.take());
     }
+    let after = Totals::read(&bed.cluster, &admin).await?;
+    let trips = (proxy.round_trips() - before.1) as f64 / CYCLES as f64;
     pump.stop().await;
     let mut cycles = cycles.split_off(WARM);
     cycles.sort_by_key(|spans| length(spans));
@@ -56,6 +69,14 @@ pub async fn print() -> Result<()> {
         let each = took / u32::try_from(count).unwrap_or(1).max(1);
         println!("| {:.2} | {} | {what} |", count as f64 / cycles.len() as f64, millis(each));
     }
+    let commits = cycles.iter().flatten().filter(|span| span.what.starts_with("store: commit")).count();
+    let cost = Cost {
+        round_trips: Some(trips),
+        store_syncs: Some(commits as f64 / CYCLES as f64),
+        ..after.since(before.0, CYCLES)
+    };
+    println!("\nA cycle costs, on average (through a proxy, which counts the round trips):\n");
+    println!("{}", serde_json::to_string_pretty(&cost)?);
     Ok(())
 }
 

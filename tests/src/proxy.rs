@@ -2,6 +2,7 @@
 //! between two steps.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
@@ -46,6 +47,8 @@ struct Shared {
     cut: watch::Sender<bool>,
     /// Port of the server that it leads to.
     server: watch::Sender<u16>,
+    /// Number of times that a client spoke after the server had.
+    round_trips: AtomicU64,
 }
 
 impl Proxy {
@@ -61,6 +64,7 @@ impl Proxy {
             frozen: watch::Sender::new(false),
             cut: watch::Sender::new(false),
             server: watch::Sender::new(server),
+            round_trips: AtomicU64::new(0),
         });
         let of_task = Arc::clone(&shared);
         let task = tokio::spawn(async move {
@@ -125,6 +129,12 @@ impl Proxy {
         self.shared.server.send_replace(server);
     }
 
+    /// Returns the number of round trips so far: how often a client waited for the server.
+    #[must_use]
+    pub fn round_trips(&self) -> u64 {
+        self.shared.round_trips.load(Ordering::Relaxed)
+    }
+
     /// Lets everything that is held go on, even if its client is gone.
     pub fn thaw(&self) {
         self.shared.frozen.send_replace(false);
@@ -162,8 +172,10 @@ async fn converse(client: TcpStream, server: TcpStream, shared: Arc<Shared>) {
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let (holds_answer, answer_held) = watch::channel(false);
-    let up = tokio::spawn(to_server_way(from_client, to_server, Arc::clone(&shared), holds_answer));
-    to_client_way(from_server, to_client, &shared, answer_held).await;
+    let spoken = Arc::new(AtomicBool::new(true));
+    let up =
+        tokio::spawn(to_server_way(from_client, to_server, Arc::clone(&shared), holds_answer, Arc::clone(&spoken)));
+    to_client_way(from_server, to_client, &shared, answer_held, &spoken).await;
     // the bytes held for the server still arrive there, even if the client is gone
     let _ = up.await;
 }
@@ -173,10 +185,14 @@ async fn to_server_way(
     mut to: OwnedWriteHalf,
     shared: Arc<Shared>,
     holds_answer: watch::Sender<bool>,
+    spoken: Arc<AtomicBool>,
 ) {
     let mut buffer = vec![0_u8; 64 * 1024];
     while let Ok(read) = from.read(&mut buffer).await {
         let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
+        if spoken.swap(false, Ordering::Relaxed) {
+            shared.round_trips.fetch_add(1, Ordering::Relaxed);
+        }
         if shared.springs(bytes) == Some(Way::ToClient) {
             // these bytes go on, later ones wait
             let _ = holds_answer.send(true);
@@ -190,10 +206,17 @@ async fn to_server_way(
     let _ = to.shutdown().await;
 }
 
-async fn to_client_way(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, shared: &Shared, held: watch::Receiver<bool>) {
+async fn to_client_way(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    shared: &Shared,
+    held: watch::Receiver<bool>,
+    spoken: &AtomicBool,
+) {
     let mut buffer = vec![0_u8; 64 * 1024];
     while let Ok(read) = from.read(&mut buffer).await {
         let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
+        spoken.store(true, Ordering::Relaxed);
         if *held.borrow() {
             shared.hold().await;
         }

@@ -131,6 +131,12 @@ impl Cluster {
         &self.running
     }
 
+    /// Returns the process id of the server, while it runs.
+    #[must_use]
+    pub fn process_id(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
+    }
+
     /// Starts the server process.
     ///
     /// # Errors

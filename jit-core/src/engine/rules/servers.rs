@@ -144,6 +144,7 @@ impl Core {
         let known = self.store.read(&realm_key(tenant, &found.realm)).await?;
         let known: Option<RealmRecord> = known.as_ref().map(body).transpose()?;
         let same = known.as_ref().is_some_and(|known| known.incarnation == found.incarnation);
+        let same = same && !self.went_back(tenant, database, known.as_ref(), found).await;
         match known.as_ref().and_then(|known| known.doubted.clone()) {
             Some(why) if same => return Ok(Who::Doubted(why)),
             Some(why) => return Ok(Who::Another(why)),
@@ -205,6 +206,31 @@ impl Core {
                 })
             }
             (None, _) => Ok(Who::TheRealms),
+        }
+    }
+
+    /// Checks whether a server lacks what the one of the same incarnation was seen to have. Some
+    /// servers say when they were started in whole seconds only: a copy that starts within the same
+    /// second has the incarnation of its original.
+    async fn went_back(
+        &self,
+        tenant: &TenantId,
+        database: &Arc<dyn Database>,
+        known: Option<&RealmRecord>,
+        found: &Identity,
+    ) -> bool {
+        let seen = [known.map(|known| known.seen(&found.realm)), self.last_seen.last(tenant, &found.realm)];
+        let lacks = |now: &Identity| {
+            let mut same = seen.iter().flatten().filter(|was| *was == now);
+            same.any(|was| matches!(database.continues(was, now), Continuity::Other(_)))
+        };
+        if !lacks(found) {
+            return false;
+        }
+        // it may have been identified before what was seen since then
+        match self.tasks.within(SHOWS_WITHIN, database.identify()).await {
+            Some(Ok(now)) => lacks(&now),
+            _ => true,
         }
     }
 
