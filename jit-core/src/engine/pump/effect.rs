@@ -147,7 +147,6 @@ impl Pass<'_> {
         let mut orders: Vec<GrantOrder> = Vec::new();
         let mut refused = Vec::new();
         for (place, work) in self.fit(now) {
-            let revoked_ahead = self.pump.ending_ahead.wait(&work.at()).is_some();
             let live = work.live();
             for access in &live {
                 let (Some(Grant::Granting(granting)), Some(witness)) = (access.grant(), access.witness()) else {
@@ -156,7 +155,8 @@ impl Pass<'_> {
                 if granting.intent.label != self.label {
                     continue;
                 }
-                let arrives = || revoked_ahead.then(|| DatabaseError::not_applied(MAY_ARRIVE));
+                let arrives =
+                    || self.pump.ending_ahead.wait(&work.at()).map(|_| DatabaseError::not_applied(MAY_ARRIVE));
                 let refusal = self.theirs(place, access).or_else(|| self.refused(access)).or_else(arrives);
                 let refusal = refusal.or_else(|| work.without_dead_mans_switch(access.id(), &self.dead_mans_switch));
                 if let Some(error) = refusal {

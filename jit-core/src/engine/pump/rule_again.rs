@@ -45,11 +45,9 @@ impl Pass<'_> {
         for (place, _) in beginning.iter().filter(|(_, ids)| !ids.is_empty()) {
             if let Some(work) = self.accounts.get_mut(*place) {
                 work.guards = vec![guard(key.clone(), record.as_ref())];
-            }
-        }
-        for work in &mut self.accounts {
-            if let Some(wait) = self.pump.ending_ahead.wait(&work.at()) {
-                work.quiet(after(now, TimeDelta::from_std(wait).unwrap_or(TimeDelta::MAX)));
+                if let Some(wait) = self.pump.ending_ahead.wait(&work.at()) {
+                    work.quiet(after(now, TimeDelta::from_std(wait).unwrap_or(TimeDelta::MAX)));
+                }
             }
         }
         let doubtful = matches!(self.core.store.clock_state().await?, ClockState::Doubtful { .. });
