@@ -1,17 +1,16 @@
-//! Conversation with a DO block. The question goes as JSON and the result comes back as JSON, in
-//! one transaction. Each role has one transaction. All of them, and a look behind them, are sent
-//! without waiting.
+//! Transactions that grant or revoke. Each role has one. All of them, and a look behind them, are
+//! sent without waiting.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use jit_core::database::{Call, DatabaseError, Identity, Membership};
 use jit_core::id::StoreId;
 use jit_core::internal::adapter::Budget;
-use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
-use tokio_postgres::{Client, Row, SimpleQueryMessage, Statement};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Row, Statement};
 
 use crate::connect::{Connection, Statements};
 use crate::error;
@@ -25,38 +24,8 @@ use crate::unblock::Unblock;
 pub(crate) struct Group {
     /// Role of the orders, and its oid if that is known.
     pub(crate) role: (String, Option<u32>),
-    /// Question for the sorting statement, as JSON.
-    pub(crate) ask: String,
-    /// Indexes of the orders in this group.
+    /// Indexes of the orders in this group. There is at least one.
     pub(crate) orders: Vec<usize>,
-}
-
-impl Group {
-    pub(crate) fn new(role: &str, role_id: Option<u32>, ask: &impl Serialize, orders: Vec<usize>) -> Self {
-        // Texts, numbers and times: nothing that JSON could not say. The server would refuse an
-        // empty question.
-        let ask = serde_json::to_string(ask).unwrap_or_default();
-        Self { role: (role.to_owned(), role_id), ask, orders }
-    }
-}
-
-/// Result of some orders (or processes).
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub(crate) struct OrderResult {
-    /// Indexes of the orders that this result is about.
-    pub(crate) i: Vec<usize>,
-    /// State of the orders: `ok`, `gone` if there was nothing to do, a word of the block, or an
-    /// SQLSTATE.
-    pub(crate) state: String,
-    /// Message of the server.
-    #[serde(default)]
-    pub(crate) why: Option<String>,
-}
-
-impl OrderResult {
-    fn why(&self) -> &str {
-        self.why.as_deref().unwrap_or_default()
-    }
 }
 
 /// Results of all orders, and a look taken right after the last transaction had committed.
@@ -70,8 +39,8 @@ pub(crate) struct Outcome {
     pub(crate) marks: Vec<Option<StoreId>>,
 }
 
-/// Kind of orders: how they become groups, and what a block's own words mean.
-pub(crate) trait Orders {
+/// Kind of orders: how they become groups, and what a sorting statement's words mean.
+pub(crate) trait Orders: Sync {
     /// Leaves alone what another store accounts for, if `true`.
     const HEEDS_MARKS: bool;
     /// Statement that sorts the orders before [`sql::RUN`] does them.
@@ -79,9 +48,17 @@ pub(crate) trait Orders {
     /// Returns the cell that keeps the sorting statement once it is prepared.
     fn statement(statements: &Statements) -> &OnceCell<Statement>;
     /// Groups these orders by role.
-    fn groups(&self, connection: &Connection, orders: &[usize], budget: Budget) -> Vec<Group>;
-    /// Translates an answer to the order that is neither `ok` nor an SQLSTATE.
-    fn refusal(&self, order: usize, answer: &OrderResult) -> Option<DatabaseError>;
+    fn groups(&self, orders: &[usize]) -> Vec<Group>;
+    /// Sorts the orders of a group, on the server. The first poll sends the question.
+    fn sort(
+        &self,
+        connection: &Connection,
+        sort: &Statement,
+        group: &Group,
+        budget: Budget,
+    ) -> impl Future<Output = Result<Row, tokio_postgres::Error>> + Send;
+    /// Translates a word of the sorting statement that refuses the order.
+    fn refusal(&self, order: usize, state: &str, why: &str) -> Option<DatabaseError>;
 }
 
 /// Number of transactions sent at once. A small number keeps them, and the look behind them, in
@@ -95,29 +72,29 @@ const SHORT_WAIT: Duration = Duration::from_millis(100);
 const TRIES: u32 = 20;
 
 /// Sends the orders and looks at the memberships behind them. Tries collided orders again, and
-/// locked ones with more patience. The last argument names the memberships, and the sessions that may be
-/// ended if they block.
+/// locked ones with more patience. If one statement for all accounts of a role fails by a fault of
+/// one account, it tries each half of them. The last argument names the memberships, and the
+/// sessions that may be ended if they block.
 pub(crate) async fn drive<O: Orders>(
     connection: &Connection,
     call: &Call,
     budget: Budget,
     all: &O,
     count: usize,
-    mut pending: Vec<usize>,
+    pending: Vec<usize>,
     (memberships, unblock): (&[Membership], Option<&Unblock<'_>>),
 ) -> Outcome {
-    let mut results: Vec<Result<(), DatabaseError>> = (0..count).map(|_| Ok(())).collect();
-    let mut idle = BTreeSet::new();
-    let several = all.groups(connection, &pending, budget).len() > 1;
+    let mut done = Done { results: (0..count).map(|_| Ok(())).collect(), idle: BTreeSet::new() };
+    let mut pending = all.groups(&pending);
     // A session that may be ended when it blocks is not waited for.
-    let hasty = several || unblock.is_some();
+    let hasty = pending.len() > 1 || unblock.is_some();
     let mut wait = if hasty { SHORT_WAIT.min(budget.patience()) } else { budget.patience() };
     let mut tries = 0_u32;
     let marked = O::HEEDS_MARKS && call.store.is_some();
     let mut marks = Vec::new();
     let prepared = async {
         connection.prepare_look().await?;
-        connection.prepared(O::statement(&connection.statements), O::SORT).await
+        connection.prepared(O::statement(&connection.statements), || O::SORT.to_owned()).await
     };
     let sort = match prepared.await {
         Ok(sort) => sort,
@@ -125,18 +102,17 @@ pub(crate) async fn drive<O: Orders>(
         Err(error) => {
             let why = error.with_causes();
             let results = (0..count).map(|_| Err(DatabaseError::not_applied(&why))).collect();
-            return Outcome { results, idle, look: Err(error), marks: Vec::new() };
+            return Outcome { results, idle: done.idle, look: Err(error), marks: Vec::new() };
         }
     };
     loop {
-        let mut groups = all.groups(connection, &pending, budget);
-        let later = groups.split_off(AT_ONCE.min(groups.len()));
+        let later = pending.split_off(AT_ONCE.min(pending.len()));
         let limits = Limits::of(call, wait, budget);
         let work = async {
             tokio::join!(
                 biased;
                 connection.marks(if marked { memberships } else { &[] }, wait.min(SHORT_WAIT)),
-                join_all(groups.iter().map(|group| run(&connection.client, limits, sql::RUN, OrderInput::Sorted(sort, &group.ask)))),
+                join_all(pending.iter().map(|group| change(connection, limits, all, sort, group, budget))),
                 connection.look(memberships)
             )
         };
@@ -147,47 +123,38 @@ pub(crate) async fn drive<O: Orders>(
         // Marks that cannot be read again stay as they were.
         marks = found.unwrap_or(marks);
         tries = tries.saturating_add(1);
-        pending = later.into_iter().flat_map(|group| group.orders).collect();
         let more_waits = wait < budget.patience() && wait == SHORT_WAIT;
         let mut locked = Vec::new();
-        for (group, answers) in groups.into_iter().zip(answers) {
-            let answers = match answers {
-                Ok(answers) => answers,
-                Err(unanswered) => {
-                    for &order in &group.orders {
-                        set(&mut results, order, Err(unanswered.to_error()));
-                    }
+        let mut again = Vec::new();
+        for (mut group, answer) in std::mem::replace(&mut pending, later).into_iter().zip(answers) {
+            let error = match answer {
+                Ok(states) => {
+                    done.sorted(all, &group, states);
                     continue;
                 }
-            };
-            let each = answers.iter().flat_map(|answer| answer.i.iter().map(move |order| (*order, answer)));
-            let answers: BTreeMap<usize, &OrderResult> = each.collect();
-            for &order in &group.orders {
-                let answer = answers.get(&order).copied();
-                match answer.map_or("JT000", |answer| answer.state.as_str()) {
-                    "ok" => set(&mut results, order, Ok(())),
-                    "gone" | "theirs" => {
-                        idle.insert(order);
-                        set(&mut results, order, Ok(()));
-                    }
-                    state => {
-                        let why = answer.map(OrderResult::why).unwrap_or_default();
-                        let refusal = answer.and_then(|answer| all.refusal(order, answer));
-                        set(&mut results, order, Err(refusal.unwrap_or_else(|| error::from_state(state, why))));
-                        let collided = error::is_a_collision(state, why) && tries < TRIES;
-                        if collided || (state == "55P03" && more_waits) {
-                            pending.push(order);
-                        } else if state == "55P03" {
-                            locked.push((order, group.role.clone()));
-                        }
-                    }
+                Err(Unanswered::NotBegun(error)) => {
+                    done.fail(&group, &|| error::not_begun(&error));
+                    continue;
                 }
+                Err(Unanswered::Server(error)) => error,
+            };
+            done.fail(&group, &|| error::changing(&error));
+            let (state, why) = (error.code().map_or("", |code| code.code()), error::said(&error));
+            if error::is_a_collision(state, &why) && tries < TRIES || state == "55P03" && more_waits {
+                again.push(group);
+            } else if state == "55P03" {
+                locked.push(group);
+            } else if group.orders.len() > 1 && error::is_of_an_account(state) {
+                let half = group.orders.split_off(group.orders.len() / 2);
+                let role = group.role.clone();
+                again.extend([group, Group { role, orders: half }]);
             }
         }
-        blame(connection, locked, &mut results).await;
+        pending.append(&mut again);
+        blame(connection, locked, &mut done.results).await;
         if pending.is_empty() || look.is_err() || budget.statement() < SHORT_WAIT {
             // Orders that were never sent have no answer yet.
-            return Outcome { results, idle, look, marks };
+            return Outcome { results: done.results, idle: done.idle, look, marks };
         }
         if more_waits {
             wait = budget.patience();
@@ -195,13 +162,44 @@ pub(crate) async fn drive<O: Orders>(
     }
 }
 
+/// Results so far.
+struct Done {
+    results: Vec<Result<(), DatabaseError>>,
+    idle: BTreeSet<usize>,
+}
+
+impl Done {
+    /// Takes the states of a group whose transaction has committed.
+    fn sorted<O: Orders>(&mut self, all: &O, group: &Group, states: Vec<(Option<String>, Option<String>)>) {
+        for (&order, (state, why)) in group.orders.iter().zip(states) {
+            let result = match state.as_deref() {
+                None | Some("ok") => Ok(()),
+                Some("gone" | "theirs") => {
+                    self.idle.insert(order);
+                    Ok(())
+                }
+                Some(word) => {
+                    let refusal = all.refusal(order, word, why.as_deref().unwrap_or_default());
+                    Err(refusal.unwrap_or_else(|| DatabaseError::not_applied(format!("an unknown answer: {word}"))))
+                }
+            };
+            set(&mut self.results, order, result);
+        }
+    }
+
+    /// Lets every order of a group fail.
+    fn fail(&mut self, group: &Group, error: &dyn Fn() -> DatabaseError) {
+        group.orders.iter().for_each(|order| set(&mut self.results, *order, Err(error())));
+    }
+}
+
 /// Names the transactions that block, in the orders' errors.
 async fn blame(
     connection: &Connection,
-    locked: Vec<(usize, (String, Option<u32>))>,
+    locked: Vec<Group>,
     results: &mut [Result<(), DatabaseError>],
 ) {
-    for (order, (role, id)) in locked {
+    for Group { role: (role, id), orders } in locked {
         let Ok(rows) = connection.client.query(sql::BLOCKERS, &[&role, &id, &connection.server.broker]).await else {
             return;
         };
@@ -218,7 +216,7 @@ async fn blame(
                 others.join(", ")
             ),
         };
-        set(results, order, Err(DatabaseError::not_applied(why)));
+        orders.iter().for_each(|order| set(results, *order, Err(DatabaseError::not_applied(&why))));
     }
 }
 
@@ -264,70 +262,50 @@ pub(crate) enum Unanswered {
     NotBegun(tokio_postgres::Error),
     /// Error of the server, or of the connection to it.
     Server(tokio_postgres::Error),
-    /// Block ran and committed, and its answer makes no sense.
-    Garbled,
 }
 
-impl Unanswered {
-    /// Returns the error for each order of the packet.
-    fn to_error(&self) -> DatabaseError {
-        match self {
-            Self::NotBegun(error) => error::not_begun(error),
-            Self::Server(error) => error::changing(error),
-            Self::Garbled => DatabaseError::unknown("the server's answer could not be read"),
-        }
-    }
-}
-
-/// Way in which a block gets its orders.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum OrderInput<'a> {
-    /// Prepared statement sorts the orders, and answers for those with nothing to do.
-    Sorted(&'a Statement, &'a str),
-    /// Orders go to the block as they are.
-    Plainly(&'a str),
-}
-
-/// Runs one block in a transaction of its own and reads its answers. Every part is sent without
-/// waiting for the one before. When this is `Ok`, the transaction has committed. If a part fails,
-/// the server refuses the parts behind it, and the COMMIT ends the transaction without effect.
-pub(crate) async fn run(
-    client: &Client,
+/// Runs one transaction, and returns the states of its orders, each with its reason. Every part is
+/// sent without waiting for the one before. When this is `Ok`, the transaction has committed. If a
+/// part fails, the server refuses the parts behind it, and the COMMIT ends the transaction without
+/// effect.
+async fn change<O: Orders>(
+    connection: &Connection,
     limits: Limits<'_>,
-    block: &str,
-    told: OrderInput<'_>,
-) -> Result<Vec<OrderResult>, Unanswered> {
-    // A timeout of 0 would switch the limit off.
-    let (lock, statement) = (limits.lock.as_millis().max(1), limits.statement.as_millis().max(1));
-    let begin = sql::begin(limits.label, lock, statement, limits.server);
-    let block = sql::answered(block);
-    let tell = async {
-        match told {
-            OrderInput::Sorted(sort, ask) => {
-                client.query_one(sort, &[&ask]).await?.try_get(0).map(|ServerText(answers)| Some(answers))
-            }
-            OrderInput::Plainly(ask) => client.batch_execute(&sql::ask(ask)).await.map(|()| None),
-        }
-    };
-    let (begun, told, done, committed) = tokio::join!(
+    all: &O,
+    sort: &Statement,
+    group: &Group,
+    budget: Budget,
+) -> Result<Vec<(Option<String>, Option<String>)>, Unanswered> {
+    let client = &connection.client;
+    let (begun, sorted, done, committed) = tokio::join!(
         biased;
-        client.batch_execute(&begin),
-        tell,
-        client.simple_query(&block),
+        connection.begin(limits),
+        all.sort(connection, sort, group, budget),
+        client.batch_execute(sql::RUN),
         client.batch_execute("COMMIT")
     );
     begun.map_err(Unanswered::NotBegun)?;
-    let sorted: Option<String> = told.map_err(Unanswered::Server)?;
-    let messages = done.map_err(Unanswered::Server)?;
+    let sorted = sorted.map_err(Unanswered::Server)?;
+    done.map_err(Unanswered::Server)?;
     committed.map_err(Unanswered::Server)?;
-    let answer = messages.iter().rev().find_map(|message| match message {
-        SimpleQueryMessage::Row(row) => row.try_get(0).ok().flatten(),
-        _ => None,
-    });
-    let read = |text: &str| serde_json::from_str::<Vec<OrderResult>>(text).map_err(|_| Unanswered::Garbled);
-    let mut answers = read(answer.ok_or(Unanswered::Garbled)?)?;
-    if let Some(sorted) = sorted {
-        answers.extend(read(&sorted)?);
+    let texts = |column| -> Result<Vec<Option<ServerText>>, _> { sorted.try_get(column).map_err(Unanswered::Server) };
+    let each = texts("states")?.into_iter().zip(texts("whys")?);
+    Ok(each.map(|(state, why)| (state.map(String::from), why.map(String::from))).collect())
+}
+
+impl Connection {
+    /// Begins the transaction of a call. The first poll sends all of it.
+    pub(crate) async fn begin(&self, limits: Limits<'_>) -> Result<(), tokio_postgres::Error> {
+        // A timeout of 0 would switch the limit off.
+        let milliseconds = |limit: Duration| format!("{}ms", limit.as_millis().max(1));
+        let (lock, statement) = (milliseconds(limits.lock), milliseconds(limits.statement));
+        let server = limits.server.map(|Identity { realm, incarnation, .. }| format!("{realm} {incarnation}"));
+        let parameters: [&(dyn ToSql + Sync); 4] = [&limits.label, &lock, &statement, &server];
+        let (begun, limited) = tokio::join!(
+            biased;
+            self.client.batch_execute(sql::BEGIN),
+            self.client.query_one(&self.limits, &parameters)
+        );
+        begun.and(limited.map(drop))
     }
-    Ok(answers)
 }

@@ -42,6 +42,8 @@ pub(crate) struct Line {
 pub(crate) struct Connection {
     line: Line,
     pub(crate) server: Server,
+    /// Statement that sets the limits of a transaction ([`sql::limits`]).
+    pub(crate) limits: Statement,
     pub(crate) statements: Statements,
 }
 
@@ -77,6 +79,8 @@ pub(crate) struct Server {
     pub(crate) administrators: Vec<String>,
     /// Process that serves the connection for the connection's whole life.
     pub(crate) pid: i32,
+    /// True if the server can prepare transactions, which changes only when it is started anew.
+    pub(crate) prepares: bool,
     pub(crate) wal: Wal,
     /// Reading of the server's clock.
     pub(crate) clock: ServerClock,
@@ -151,7 +155,9 @@ impl Connector {
     async fn broker(&self, database: Option<&str>) -> Result<Connection, DatabaseError> {
         let line = self.login(database, None).await?;
         let server = greet(&line.client, &self.config.administrators).await?;
-        Ok(Connection { line, server, statements: Statements::default() })
+        // Prepared at once: nothing may wait between the parts of a transaction.
+        let limits = line.client.prepare(&sql::limits()).await.map_err(error::reading)?;
+        Ok(Connection { line, server, limits, statements: Statements::default() })
     }
 
     /// Looks for a pooler in transaction mode. It shows itself in one of two ways while a second
@@ -281,9 +287,9 @@ impl Connection {
     pub(crate) async fn prepared<'c>(
         &'c self,
         kept: &'c OnceCell<Statement>,
-        text: &str,
+        text: impl FnOnce() -> String,
     ) -> Result<&'c Statement, DatabaseError> {
-        let prepare = || async { self.client.prepare(&self.server.catalog.text(text)).await };
+        let prepare = || async { self.client.prepare(&self.server.catalog.text(&text())).await };
         kept.get_or_try_init(prepare).await.map_err(error::reading)
     }
 }
@@ -346,6 +352,7 @@ async fn greet(client: &Client, administrators: &[String]) -> Result<Server, Dat
         superuser: row.try_get("superuser").map_err(error::reading)?,
         administrators: if catalog == Catalog::PerGrantor { administrators.to_vec() } else { Vec::new() },
         pid: row.try_get("pid").map_err(error::reading)?,
+        prepares: row.try_get("prepares").map_err(error::reading)?,
         wal: match wal {
             Ok(_) => Wal::Readable,
             Err(error) if error::is_withheld(&error) => Wal::Refused,

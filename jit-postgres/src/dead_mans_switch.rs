@@ -17,10 +17,10 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
 
+use crate::block::Limits;
 use crate::connect::{Connection, Connector};
 use crate::error::{self, reading};
 use crate::observe::oid;
-use crate::sql::begin;
 use crate::sql::dead_mans_switch::{self as sql, Home};
 
 /// Time that the sentinel may take to wake.
@@ -112,7 +112,7 @@ impl Place {
 impl Connection {
     /// Returns the places where leases can be, the broker's own first.
     async fn places(&self) -> Result<Vec<Place>, DatabaseError> {
-        let statement = self.prepared(&self.statements.homes, &sql::homes()).await?;
+        let statement = self.prepared(&self.statements.homes, sql::homes).await?;
         let rows = self.client.query(statement, &[&self.server.broker]).await.map_err(reading)?;
         rows.iter().map(|row| self.place(row)).collect::<Result<Vec<_>, _>>().map_err(reading)
     }
@@ -174,8 +174,8 @@ impl Connection {
     /// Prepares what [`Self::marks`] needs, so that it costs no round trip.
     pub(crate) async fn prepare_marks(&self) {
         if let Some(home) = self.marked().await {
-            let _ = self.prepared(&self.statements.guard, &sql::guard(home)).await;
-            let _ = self.prepared(&self.statements.marks, &sql::marks(home)).await;
+            let _ = self.prepared(&self.statements.guard, || sql::guard(home)).await;
+            let _ = self.prepared(&self.statements.marks, || sql::marks(home)).await;
         }
     }
 
@@ -184,8 +184,8 @@ impl Connection {
     /// be read or trusted now. Whatever waits for an end does not wait for that.
     pub(crate) async fn marks(&self, memberships: &[Membership], wait: Duration) -> Option<Vec<Option<StoreId>>> {
         let home = self.marked().await.filter(|_| !memberships.is_empty())?;
-        let guard = self.prepared(&self.statements.guard, &sql::guard(home)).await.ok()?;
-        let marks = self.prepared(&self.statements.marks, &sql::marks(home)).await.ok()?;
+        let guard = self.prepared(&self.statements.guard, || sql::guard(home)).await.ok()?;
+        let marks = self.prepared(&self.statements.marks, || sql::marks(home)).await.ok()?;
         let asked: Vec<MembershipRow<'_>> =
             memberships.iter().enumerate().map(|(i, membership)| MembershipRow::of(i, membership)).collect();
         let asked = written(&asked).ok()?;
@@ -218,7 +218,7 @@ impl Connection {
     /// Returns the stores that have marks here.
     pub(crate) async fn stores(&self) -> Result<Vec<StoreMarks>, DatabaseError> {
         let Some(home) = usable(&self.places().await?) else { return Ok(Vec::new()) };
-        let guard = self.prepared(&self.statements.guard, &sql::guard(home)).await?;
+        let guard = self.prepared(&self.statements.guard, || sql::guard(home)).await?;
         let (broker, pid, stores) = (self.server.broker, self.server.pid, sql::stores(home));
         let guarding: [&(dyn ToSql + Sync); 2] = [&broker, &pid];
         self.client.batch_execute(&sql::begin_reading(WAKES_WITHIN.as_millis())).await.map_err(reading)?;
@@ -283,7 +283,7 @@ impl Connection {
 
     /// Returns the processes that can look at the leases.
     async fn lookouts(&self, home: Home) -> Result<Lookouts, DatabaseError> {
-        let awake = self.prepared(&self.statements.awake, &sql::awake(home)).await?;
+        let awake = self.prepared(&self.statements.awake, || sql::awake(home)).await?;
         let row = self.client.query_one(awake, &[&self.server.broker]).await.map_err(reading)?;
         let is = |column| row.try_get(column).map_err(reading);
         Ok(Lookouts { awake: is("awake")?, cron: is("cron")? })
@@ -299,14 +299,12 @@ impl Connection {
         statement: &Statement,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, DatabaseError> {
-        let guard = self.prepared(&self.statements.guard, &sql::guard(home)).await?;
-        let (lock, limit) = (budget.patience().as_millis().max(1), budget.statement().as_millis().max(1));
-        let begin = begin(&call.label, lock, limit, call.server.as_ref());
+        let guard = self.prepared(&self.statements.guard, || sql::guard(home)).await?;
         let (broker, pid) = (self.server.broker, self.server.pid);
         let guarding: [&(dyn ToSql + Sync); 2] = [&broker, &pid];
         let (begun, guarded, rows, committed) = tokio::join!(
             biased;
-            self.client.batch_execute(&begin),
+            self.begin(Limits::of(call, budget.patience(), budget)),
             self.client.query_one(guard, &guarding),
             self.client.query(statement, parameters),
             self.client.batch_execute("COMMIT; SET application_name = 'jit'")
@@ -409,8 +407,8 @@ async fn arm_all(
     // A packet of a call that was given up must not move what is armed later.
     let until = connection.server.clock.after(budget.left());
     let home = connection.home().await?;
-    let arm = connection.prepared(&connection.statements.arm, &sql::arm(home)).await?;
-    connection.prepared(&connection.statements.awake, &sql::awake(home)).await?;
+    let arm = connection.prepared(&connection.statements.arm, || sql::arm(home)).await?;
+    connection.prepared(&connection.statements.awake, || sql::awake(home)).await?;
     // Sent together. The sentinel is looked for after the lease was committed. A sentinel that is
     // about to end therefore sees the lease, or is seen to have ended.
     let (mark, store) = (call.mark(), call.store.as_ref().map(StoreId::as_str));
@@ -545,7 +543,7 @@ async fn disarm_all(
     let parameters: [&(dyn ToSql + Sync); 3] = [&asked, &until, &store];
     let disarming = async {
         let home = connection.home().await?;
-        let disarm = connection.prepared(&connection.statements.disarm, &sql::disarm(home)).await?;
+        let disarm = connection.prepared(&connection.statements.disarm, || sql::disarm(home)).await?;
         connection.guarded(home, call, budget, disarm, &parameters).await
     };
     connection.moment_statement().await?;

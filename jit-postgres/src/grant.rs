@@ -6,13 +6,13 @@ use jit_core::clock::Time;
 use jit_core::database::{Call, DatabaseError, GrantOrder, Granted, MembershipScope, Rejection};
 use jit_core::internal::adapter::{Budget, account_has_members, is_the_broker, late, role_can_grant};
 use jit_core::policy::Stance;
-use serde::Serialize;
 use tokio::sync::OnceCell;
-use tokio_postgres::Statement;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Row, Statement};
 
-use crate::block::{Group, OrderResult, Orders, drive};
+use crate::block::{Group, Orders, drive};
 use crate::connect::{Connection, Statements};
-use crate::observe::oid;
+use crate::observe::{MembershipColumns, oid};
 use crate::sql;
 
 /// Grants the memberships. Returns one result per order.
@@ -49,26 +49,6 @@ pub(crate) fn superuser_broker() -> DatabaseError {
 
 struct Grants<'a>(&'a [GrantOrder]);
 
-/// Question for [`sql::GRANT`], as JSON.
-#[derive(Debug, Serialize)]
-struct GrantQuestion<'a> {
-    role: &'a str,
-    role_id: Option<u32>,
-    set_role: bool,
-    administrators: &'a [String],
-    orders: Vec<One<'a>>,
-}
-
-#[derive(Debug, Serialize)]
-struct One<'a> {
-    i: usize,
-    account: &'a str,
-    account_id: Option<u32>,
-    not_after: Time,
-    members: bool,
-    powers: bool,
-}
-
 impl Orders for Grants<'_> {
     const HEEDS_MARKS: bool = false;
     const SORT: &'static str = sql::GRANT;
@@ -77,40 +57,43 @@ impl Orders for Grants<'_> {
         &statements.grant
     }
 
-    fn groups(&self, connection: &Connection, orders: &[usize], _: Budget) -> Vec<Group> {
-        let mut groups: BTreeMap<_, Vec<(usize, &GrantOrder)>> = BTreeMap::new();
+    fn groups(&self, orders: &[usize]) -> Vec<Group> {
+        let mut groups: BTreeMap<_, Vec<usize>> = BTreeMap::new();
         for &i in orders {
             let Some(order) = self.0.get(i) else { continue };
             let membership = order.membership();
             let key = (membership.role.as_str(), membership.role_id.as_ref(), order.scope());
-            groups.entry(key).or_default().push((i, order));
+            groups.entry(key).or_default().push(i);
         }
-        let groups = groups.into_iter().map(|((role, role_id, scope), orders)| {
-            let ones = orders.iter().map(|&(i, order)| One {
-                i,
-                account: order.membership().account.as_str(),
-                account_id: oid(order.membership().account_id.as_ref()),
-                not_after: order.not_after(),
-                members: order.account_members() == Stance::Accepted,
-                powers: order.can_grant() == Stance::Accepted,
-            });
-            let ask = GrantQuestion {
-                role,
-                role_id: oid(role_id),
-                set_role: scope == MembershipScope::SetRole,
-                administrators: &connection.server.administrators,
-                orders: ones.collect(),
-            };
-            Group::new(role, oid(role_id), &ask, orders.iter().map(|(i, _)| *i).collect())
-        });
-        groups.collect()
+        let group = |((role, role_id, _), orders): ((&str, _, _), _)| Group { role: (role.to_owned(), oid(role_id)), orders };
+        groups.into_iter().map(group).collect()
     }
 
-    fn refusal(&self, order: usize, answer: &OrderResult) -> Option<DatabaseError> {
+    async fn sort(
+        &self,
+        connection: &Connection,
+        sort: &Statement,
+        group: &Group,
+        _: Budget,
+    ) -> Result<Row, tokio_postgres::Error> {
+        let orders: Vec<&GrantOrder> = group.orders.iter().filter_map(|i| self.0.get(*i)).collect();
+        let set_role = orders.iter().any(|order| order.scope() == MembershipScope::SetRole);
+        let asked = MembershipColumns::of(orders.iter().map(|order| order.membership()));
+        let not_after: Vec<Time> = orders.iter().map(|order| order.not_after()).collect();
+        let members: Vec<bool> = orders.iter().map(|order| order.account_members() == Stance::Accepted).collect();
+        let powers: Vec<bool> = orders.iter().map(|order| order.can_grant() == Stance::Accepted).collect();
+        let ((role, role_id), server) = (&group.role, &connection.server);
+        let (accounts, account_ids) = (&asked.accounts, &asked.account_ids);
+        let parameters: [&(dyn ToSql + Sync); 10] = [
+            &server.broker, role, role_id, &set_role, accounts, account_ids, &not_after, &members, &powers, &server.administrators,
+        ];
+        connection.client.query_one(sort, &parameters).await
+    }
+
+    fn refusal(&self, order: usize, state: &str, why: &str) -> Option<DatabaseError> {
         let order = self.0.get(order)?;
         let (account, role) = (&order.membership().account, &order.membership().role);
-        let why = answer.why.as_deref().unwrap_or_default();
-        let (rejection, why) = match answer.state.as_str() {
+        let (rejection, why) = match state {
             "late" => return Some(late()),
             "no role" => (Rejection::NoSuchRole, format!("there is no role `{role}`")),
             "no account" => (Rejection::NoSuchAccount, format!("there is no account `{account}`")),

@@ -83,11 +83,12 @@ impl Connection {
     }
 
     pub(crate) async fn moment_statement(&self) -> Result<&Statement, DatabaseError> {
-        self.prepared(&self.statements.moment, &sql::moment(self.server.wal)).await
+        self.prepared(&self.statements.moment, || sql::moment(self.server.wal)).await
     }
 
     async fn observe_statement(&self) -> Result<&Statement, DatabaseError> {
-        self.prepared(&self.statements.observe, sql::OBSERVE).await
+        let Server { administrators, prepares, .. } = &self.server;
+        self.prepared(&self.statements.observe, || sql::observe(!administrators.is_empty(), *prepares)).await
     }
 
     /// Returns every direct holder of these roles.
@@ -202,14 +203,15 @@ pub(crate) fn oid(id: Option<&ObjectId>) -> Option<u32> {
 
 /// Subjects in the form that a statement takes.
 pub(crate) struct MembershipColumns<'a> {
-    accounts: Vec<&'a str>,
-    account_ids: Vec<Option<u32>>,
+    pub(crate) accounts: Vec<&'a str>,
+    pub(crate) account_ids: Vec<Option<u32>>,
     roles: Vec<&'a str>,
     role_ids: Vec<Option<u32>>,
 }
 
 impl<'a> MembershipColumns<'a> {
-    pub(crate) fn of(memberships: &'a [Membership]) -> Self {
+    pub(crate) fn of(memberships: impl IntoIterator<Item = &'a Membership>) -> Self {
+        let memberships: Vec<&Membership> = memberships.into_iter().collect();
         Self {
             accounts: memberships.iter().map(|membership| membership.account.as_str()).collect(),
             account_ids: memberships.iter().map(|membership| oid(membership.account_id.as_ref())).collect(),

@@ -12,7 +12,7 @@ impl Connection {
     /// Returns the owned objects of each membership, one answer per membership.
     pub(crate) async fn owned_objects(&self, memberships: &[Membership]) -> Result<Owned, DatabaseError> {
         let asked = MembershipColumns::of(memberships);
-        let statement = self.prepared(&self.statements.owned_objects, sql::OWNED_OBJECTS).await?;
+        let statement = self.prepared(&self.statements.owned_objects, || sql::OWNED_OBJECTS.to_owned()).await?;
         let most = i64::try_from(MOST_OWNED_OBJECTS.saturating_add(1)).unwrap_or(i64::MAX);
         self.moment_statement().await?;
         let parameters = asked.parameters(&most);

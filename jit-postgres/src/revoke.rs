@@ -9,13 +9,13 @@ use jit_core::database::{Call, DatabaseError, Membership, RevokeHow, RevokeOrder
 use jit_core::id::StoreId;
 use jit_core::internal::adapter::{Budget, applied_unseen, late};
 use jit_core::policy::{Prepared, Sessions};
-use serde::Serialize;
 use tokio::sync::OnceCell;
-use tokio_postgres::Statement;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Row, Statement};
 
-use crate::block::{Group, OrderResult, Orders, drive};
+use crate::block::{Group, Orders, drive};
 use crate::connect::{Connection, Connector, Statements};
-use crate::observe::{Backend, Look, Moment, oid};
+use crate::observe::{Backend, Look, MembershipColumns, Moment, oid};
 use crate::prepared;
 use crate::sql::{self, Catalog};
 use crate::unblock::Unblock;
@@ -100,24 +100,6 @@ struct Revokes<'a> {
     store: Option<&'a StoreId>,
 }
 
-/// Question for [`sql::REVOKE`], as JSON.
-#[derive(Debug, Serialize)]
-struct RevokeQuestion<'a> {
-    role: &'a str,
-    role_id: Option<u32>,
-    until: Time,
-    narrow: bool,
-    store: Option<&'a StoreId>,
-    orders: Vec<One<'a>>,
-}
-
-#[derive(Debug, Serialize)]
-struct One<'a> {
-    i: usize,
-    account: &'a str,
-    account_id: Option<u32>,
-}
-
 impl Revokes<'_> {
     /// Returns the orders that need a statement. PostgreSQL 15 cannot withhold SET ROLE, so there
     /// is nothing to narrow.
@@ -139,37 +121,38 @@ impl Orders for Revokes<'_> {
         &statements.revoke
     }
 
-    fn groups(&self, connection: &Connection, orders: &[usize], budget: Budget) -> Vec<Group> {
-        let mut groups: BTreeMap<_, Vec<(usize, &RevokeOrder)>> = BTreeMap::new();
+    fn groups(&self, orders: &[usize]) -> Vec<Group> {
+        let mut groups: BTreeMap<_, Vec<usize>> = BTreeMap::new();
         for &i in orders {
-            let Some(order) = self.orders.get(i) else { continue };
-            let key =
-                (order.membership.role.as_str(), order.membership.role_id.as_ref(), order.how == RevokeHow::Narrow);
-            groups.entry(key).or_default().push((i, order));
+            let Some(RevokeOrder { membership, how, .. }) = self.orders.get(i) else { continue };
+            let key = (membership.role.as_str(), membership.role_id.as_ref(), *how == RevokeHow::Narrow);
+            groups.entry(key).or_default().push(i);
         }
-        // A packet of a call that was given up must not take what is granted later.
-        let until = connection.server.clock.after(budget.left());
-        let groups = groups.into_iter().map(|((role, role_id, narrow), orders)| {
-            let ones = orders.iter().map(|&(i, order)| One {
-                i,
-                account: order.membership.account.as_str(),
-                account_id: oid(order.membership.account_id.as_ref()),
-            });
-            let ask = RevokeQuestion {
-                role,
-                role_id: oid(role_id),
-                until,
-                narrow,
-                store: self.store,
-                orders: ones.collect(),
-            };
-            Group::new(role, oid(role_id), &ask, orders.iter().map(|(i, _)| *i).collect())
-        });
-        groups.collect()
+        let group = |((role, role_id, _), orders): ((&str, _, _), _)| Group { role: (role.to_owned(), oid(role_id)), orders };
+        groups.into_iter().map(group).collect()
     }
 
-    fn refusal(&self, _: usize, answer: &OrderResult) -> Option<DatabaseError> {
-        (answer.state == "late").then(late)
+    async fn sort(
+        &self,
+        connection: &Connection,
+        sort: &Statement,
+        group: &Group,
+        budget: Budget,
+    ) -> Result<Row, tokio_postgres::Error> {
+        let orders: Vec<&RevokeOrder> = group.orders.iter().filter_map(|i| self.orders.get(*i)).collect();
+        let narrow = orders.iter().any(|order| order.how == RevokeHow::Narrow);
+        let asked = MembershipColumns::of(orders.iter().map(|order| &order.membership));
+        // A packet of a call that was given up must not take what is granted later.
+        let until = connection.server.clock.after(budget.left());
+        let ((role, role_id), store) = (&group.role, self.store.map(StoreId::as_str));
+        let (accounts, account_ids) = (&asked.accounts, &asked.account_ids);
+        let parameters: [&(dyn ToSql + Sync); 8] =
+            [&connection.server.broker, role, role_id, &narrow, accounts, account_ids, &until, &store];
+        connection.client.query_one(sort, &parameters).await
+    }
+
+    fn refusal(&self, _: usize, state: &str, _: &str) -> Option<DatabaseError> {
+        (state == "late").then(late)
     }
 }
 

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use jit_core::database::{Call, DatabaseError};
 use jit_core::internal::adapter::Budget;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use tokio_postgres::SimpleQueryMessage;
 
-use crate::block::{self, Limits, OrderInput, Unanswered};
+use crate::block::Limits;
 use crate::connect::Connection;
 use crate::error;
 use crate::observe::Backend;
@@ -22,6 +23,14 @@ struct SessionsQuestion {
 struct One {
     pid: i32,
     usesysid: u32,
+}
+
+/// Sessions that could not be signalled, as the block answers.
+#[derive(Debug, Deserialize)]
+struct Failure {
+    i: Vec<i32>,
+    #[serde(default)]
+    why: Option<String>,
 }
 
 /// First and longest pause between two looks at sessions that are ending (a look takes about 0.4
@@ -41,14 +50,7 @@ impl Connection {
         let ask = serde_json::to_string(&SessionsQuestion { sessions: ones.collect() })
             .map_err(|error| DatabaseError::not_applied(error.to_string()))?;
         let limits = Limits::of(call, budget.patience(), budget);
-        let failures =
-            block::run(&self.client, limits, &self.server.catalog.text(sql::TERMINATE), OrderInput::Plainly(&ask))
-                .await
-                .map_err(|unanswered| match unanswered {
-                    Unanswered::NotBegun(error) => error::not_begun(&error),
-                    Unanswered::Server(error) => error::reading(error),
-                    Unanswered::Garbled => DatabaseError::not_applied("the server's answer could not be read"),
-                })?;
+        let failures = self.signal(limits, &ask).await?;
         for failure in &failures {
             let why = failure.why.as_deref().unwrap_or_default();
             tracing::warn!(
@@ -64,11 +66,34 @@ impl Connection {
         Ok(())
     }
 
+    /// Runs the block that signals, in a transaction of its own. Returns what could not be signalled.
+    async fn signal(&self, limits: Limits<'_>, ask: &str) -> Result<Vec<Failure>, DatabaseError> {
+        let block = format!("{}; SELECT current_setting('jit.answer')", self.server.catalog.text(sql::TERMINATE));
+        let ask = sql::ask(ask);
+        let (begun, asked, done, committed) = tokio::join!(
+            biased;
+            self.begin(limits),
+            self.client.batch_execute(&ask),
+            self.client.simple_query(&block),
+            self.client.batch_execute("COMMIT")
+        );
+        begun.map_err(|error| error::not_begun(&error))?;
+        asked.map_err(error::reading)?;
+        let messages = done.map_err(error::reading)?;
+        committed.map_err(error::reading)?;
+        let answer = messages.iter().rev().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.try_get(0).ok().flatten(),
+            _ => None,
+        });
+        let answer = answer.and_then(|text| serde_json::from_str(text).ok());
+        answer.ok_or_else(|| DatabaseError::not_applied("the server's answer could not be read"))
+    }
+
     /// Waits until none of these sessions is left, or most of the time is used up.
     pub(crate) async fn until_gone(&self, sessions: &BTreeSet<Backend>, budget: Budget) -> Result<bool, DatabaseError> {
         let pids: Vec<i32> = sessions.iter().map(|backend| backend.pid).collect();
         let users: Vec<u32> = sessions.iter().map(|backend| backend.user).collect();
-        let statement = self.prepared(&self.statements.still_there, sql::STILL_THERE).await?;
+        let statement = self.prepared(&self.statements.still_there, || sql::STILL_THERE.to_owned()).await?;
         let enough = budget.patience();
         let mut pause = PAUSES.0;
         loop {

@@ -5,9 +5,9 @@
 //! `set_option`. A statement that differs is written for 16, and [`Catalog::text`] cuts it down for
 //! 15.
 //!
-//! Changes are DO blocks of fixed text. Their orders travel beside them as JSON in a setting, and
-//! their results come back in `jit.answer`. The server itself looks names up and quotes them. A
-//! prepared statement, planned once per connection, decides in advance what the block has to do.
+//! Names never come from here into a statement that changes something: the server itself looks them
+//! up and quotes them. A prepared statement, planned once per connection, writes the GRANT or REVOKE
+//! into a setting, and a DO block of fixed text runs it.
 
 mod change;
 mod check;
@@ -18,13 +18,13 @@ mod powers;
 mod sessions;
 pub(crate) mod set_up;
 
-use jit_core::database::Identity;
 use postgres_protocol::escape::escape_literal;
 
+use change::TODO;
 pub(crate) use change::{GRANT, REVOKE, RUN};
 pub(crate) use check::{BROKER_MEMBERS, CHECK_MEMBERS, CHECK_ROLES, CHECK_SERVER, NO_ROLES};
 use observe::HOLDERS_OF;
-pub(crate) use observe::{FOR_ITS_WORK, GRANTED, HOLDERS, OBSERVE, USABLE};
+pub(crate) use observe::{FOR_ITS_WORK, GRANTED, HOLDERS, USABLE, observe};
 pub(crate) use owned_objects::OWNED_OBJECTS;
 use powers::{BY_KIND, ONLY_LOOK, POWERS, REACHES_FAR, SCHEMAS_OF_THE_BROKER, WITHOUT_CODE};
 use sessions::with_end_session;
@@ -56,6 +56,7 @@ impl Catalog {
     /// Returns the statement in the form for this catalog.
     pub(crate) fn text(self, statement: &str) -> String {
         let text = with_end_session(&statement.replace("{holders m}", HOLDERS_OF));
+        let text = text.replace("{todo}", TODO);
         let mut text = text.replace("{powers}", &POWERS.replace("{reaches far}", REACHES_FAR));
         text = text.replace("{by kind}", BY_KIND).replace("{only look}", ONLY_LOOK);
         text = text.replace("{without code}", WITHOUT_CODE).replace("{schemas of the broker}", SCHEMAS_OF_THE_BROKER);
@@ -74,7 +75,7 @@ impl Catalog {
 /// Pairs of a text for 16 and its replacement for 15. The longer forms come first.
 const IN_FIFTEEN: [(&str, &str); 6] = [
     ("AND (m.inherit_option OR m.set_option)", ""),
-    ("AND m.grantor = ask.me", ""),
+    ("AND m.grantor = $1::oid", "AND $1::oid IS NOT NULL"),
     ("e.inherit_option OR e.set_option", "true"),
     ("m.inherit_option", "true"),
     ("m.set_option", "true"),
@@ -90,7 +91,7 @@ SELECT pg_catalog.set_config('transaction_timeout', '0', false) \
 WHERE pg_catalog.current_setting('transaction_timeout', true) IS NOT NULL";
 
 /// Settings of every new connection, whatever ALTER ROLE, ALTER DATABASE or postgresql.conf say.
-/// [`begin`] sets again, in each transaction, what decides which objects a statement means and what
+/// [`limits`] sets again, in each transaction, what decides which objects a statement means and what
 /// a commit is worth. [`HELLO`] checks that it sees these settings.
 ///
 /// - `search_path`: nothing of the database's own schemas is ever called; temporary objects come
@@ -145,7 +146,8 @@ pub(crate) const HELLO: &str = "\
 SELECT current_setting('server_version_num')::int AS version, current_setting('server_version') AS version_text, \
        r.oid AS broker, r.rolsuper AS superuser, clock_timestamp() AS now, pg_backend_pid() AS pid, \
        has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE') AS may_identify, \
-       coalesce(current_setting('jit.pinned', true) = pg_backend_pid()::text, false) AS pinned \
+       coalesce(current_setting('jit.pinned', true) = pg_backend_pid()::text, false) AS pinned, \
+       current_setting('max_prepared_transactions') <> '0' AS prepares \
 FROM pg_catalog.pg_roles r WHERE r.rolname = current_user";
 
 /// Returns the process that serves this connection just now. Works with any search path: a pooler
@@ -185,17 +187,8 @@ pub(crate) fn moment(wal: Wal) -> String {
     )
 }
 
-/// Text with which the server refuses [`meant_for`], before the identity of the other server.
+/// Text with which the server refuses [`limits`], before the identity of the other server.
 pub(crate) const ANOTHER_SERVER: &str = "jit: another server: ";
-
-/// Ends the transaction if another server answers than this one.
-fn meant_for(server: &Identity) -> String {
-    let Identity { realm, incarnation, .. } = server;
-    format!(
-        "; SELECT CASE WHEN s.id = {} THEN 0 ELSE ('{ANOTHER_SERVER}' || s.id)::int END FROM (SELECT {IDENTITY} AS id OFFSET 0) s",
-        escape_literal(&format!("{realm} {incarnation}"))
-    )
-}
 
 /// Access to the server's write-ahead log: it answers questions about the log, or refuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -205,29 +198,21 @@ pub(crate) enum Wal {
     Refused,
 }
 
-/// Begins the transaction of a call. It writes, whatever the database's default is. Sets the call's
-/// label, its time limits, and the only server on which it may go on.
-pub(crate) fn begin(
-    label: &str,
-    lock_timeout_ms: u128,
-    statement_timeout_ms: u128,
-    server: Option<&Identity>,
-) -> String {
-    let meant_for = server.map(meant_for).unwrap_or_default();
+/// Begins the transaction of a call. It writes, whatever the database's default is.
+pub(crate) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
+
+/// Sets the label of a call, its time limits, and the only server on which it may go on: the
+/// transaction ends if another one answers. Follows [`BEGIN`], and is prepared with the connection.
+/// `$1` the label, `$2` the limit for a lock, `$3` the limit for a statement, `$4` the server.
+pub(crate) fn limits() -> String {
     format!(
-        "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL search_path = pg_catalog, pg_temp; \
-         SET LOCAL synchronous_commit = on; SET application_name = {label}; SET LOCAL lock_timeout = '{lock_timeout_ms}ms'; \
-         SET LOCAL statement_timeout = '{statement_timeout_ms}ms'{meant_for}",
-        label = escape_literal(label),
+        "SELECT set_config('application_name', $1, false), set_config('search_path', 'pg_catalog, pg_temp', true), \
+         set_config('synchronous_commit', 'on', true), set_config('lock_timeout', $2, true), set_config('statement_timeout', $3, true), \
+         CASE WHEN $4::text IS NULL OR s.id = $4 THEN 0 ELSE ('{ANOTHER_SERVER}' || s.id)::int END FROM (SELECT {IDENTITY} AS id OFFSET 0) s"
     )
 }
 
 /// Puts the orders of a block into a setting.
 pub(crate) fn ask(ask: &str) -> String {
     format!("SELECT length(set_config('jit.ask', {}, true))", escape_literal(ask))
-}
-
-/// Appends the question for the answer to a block.
-pub(crate) fn answered(block: &str) -> String {
-    format!("{block}; SELECT current_setting('jit.answer')")
 }

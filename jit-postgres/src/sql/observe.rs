@@ -15,7 +15,7 @@
 /// Every step into a catalog is a lateral query that the planner cannot join otherwise (LIMIT,
 /// OFFSET 0). Each is therefore a search by an index: a role of 100,000 members costs no more than
 /// one of ten.
-pub(crate) const OBSERVE: &str = r"
+const OBSERVE: &str = r"
 WITH RECURSIVE subject AS MATERIALIZED (
   SELECT u.n, a.oid AS account, a.name AS account_name, r.oid AS role
   FROM unnest($1::name[], $2::oid[], $3::name[], $4::oid[]) WITH ORDINALITY AS u(account, account_id, role, role_id, n)
@@ -74,12 +74,27 @@ WITH RECURSIVE subject AS MATERIALIZED (
          array_agg(s.backend_start ORDER BY s.pid) AS since
   FROM pg_stat_get_activity(NULL) s JOIN holder h ON h.oid = s.usesysid WHERE s.pid <> pg_backend_pid() GROUP BY h.n
 ), apart AS (
-  SELECT h.n, array_agg(s.pid ORDER BY s.pid) AS pids,
+{apart}), prepared AS (
+{prepared})
+SELECT s.account, s.account_name, s.role, s.grantors, s.grantor_names, s.sets, s.admins, s.through, s.members,
+  session.pids, session.users, session.session_names, session.since,
+  apart.pids AS apart_pids, apart.session_names AS apart_names, apart.since AS apart_since,
+  prepared.gids, prepared.databases, prepared.owners
+FROM held s
+LEFT JOIN session ON session.n = s.n
+LEFT JOIN apart ON apart.n = s.n
+LEFT JOIN prepared ON prepared.n = s.n
+ORDER BY s.n";
+
+/// Sessions of administrators. Stand in [`OBSERVE`] as `{apart}`.
+const APART: &str = r"  SELECT h.n, array_agg(s.pid ORDER BY s.pid) AS pids,
          array_agg((SELECT r.rolname::text FROM pg_roles r WHERE r.oid = s.usesysid) ORDER BY s.pid) AS session_names,
          array_agg(s.backend_start ORDER BY s.pid) AS since
   FROM pg_stat_get_activity(NULL) s JOIN (SELECT n, unnest(administrator_oids) AS oid FROM held) h ON h.oid = s.usesysid GROUP BY h.n
-), prepared AS (
-  SELECT h.n, array_agg(p.gid ORDER BY p.gid) AS gids,
+";
+
+/// Prepared transactions. Stand in [`OBSERVE`] as `{prepared}`.
+const PREPARED: &str = r"  SELECT h.n, array_agg(p.gid ORDER BY p.gid) AS gids,
          array_agg((SELECT d.datname::text FROM pg_database d WHERE d.oid = p.dbid) ORDER BY p.gid) AS databases,
          array_agg((SELECT r.rolname::text FROM pg_roles r WHERE r.oid = p.ownerid) ORDER BY p.gid) AS owners
   FROM pg_prepared_xact() p CROSS JOIN LATERAL (
@@ -95,16 +110,24 @@ WITH RECURSIVE subject AS MATERIALIZED (
     ) reached
     WHERE s.account IS NOT NULL AND EXISTS (SELECT FROM pg_roles r WHERE r.oid = p.ownerid AND NOT r.rolcanlogin)
   ) h GROUP BY h.n
-)
-SELECT s.account, s.account_name, s.role, s.grantors, s.grantor_names, s.sets, s.admins, s.through, s.members,
-  session.pids, session.users, session.session_names, session.since,
-  apart.pids AS apart_pids, apart.session_names AS apart_names, apart.since AS apart_since,
-  prepared.gids, prepared.databases, prepared.owners
-FROM held s
-LEFT JOIN session ON session.n = s.n
-LEFT JOIN apart ON apart.n = s.n
-LEFT JOIN prepared ON prepared.n = s.n
-ORDER BY s.n";
+";
+
+/// Returns [`OBSERVE`] for a server. Each part of a statement costs time even where it has nothing
+/// to find: so a part is left out if there are no administrators to tell apart, or if the server
+/// cannot prepare transactions.
+pub(crate) fn observe(administrators: bool, prepares: bool) -> String {
+    let apart = if administrators {
+        APART
+    } else {
+        "SELECT NULL::bigint AS n, NULL::int[] AS pids, NULL::text[] AS session_names, NULL::timestamptz[] AS since WHERE false\n"
+    };
+    let prepared = if prepares {
+        PREPARED
+    } else {
+        "SELECT NULL::bigint AS n, NULL::text[] AS gids, NULL::text[] AS databases, NULL::text[] AS owners WHERE false\n"
+    };
+    OBSERVE.replace("{apart}", apart).replace("{prepared}", prepared)
+}
 
 /// Lists every direct holder of these roles except the broker, whose own membership is what it
 /// grants with. One row, so that nothing can be cut off: without it there is no answer. `$1` roles,

@@ -54,17 +54,21 @@ pub(super) const POWERS: &str = r"WITH RECURSIVE above(oid) AS (
           WHEN s.objid = ANY (ARRAY({schemas of the broker}))
             OR s.objid = ANY (ARRAY(SELECT d.objid FROM pg_depend d
               WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid IN ({schemas of the broker}))) THEN true
-          WHEN s.classid = 'pg_namespace'::regclass AND EXISTS (
-            -- functions that everybody may call, in a schema that not everybody may use
-            SELECT FROM pg_namespace n WHERE n.oid = s.objid
-              AND (s.deptype = 'o' OR EXISTS (SELECT FROM aclexplode(n.nspacl) e WHERE e.grantee = x.oid AND e.privilege_type = 'USAGE'))
-              AND NOT EXISTS (SELECT FROM aclexplode(n.nspacl) e WHERE e.grantee = 0 AND e.privilege_type = 'USAGE')
-              AND EXISTS (
-                SELECT FROM pg_depend d JOIN pg_proc f ON f.oid = d.objid
-                WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid AND d.classid = 'pg_proc'::regclass AND f.prosecdef
-                  AND EXISTS (SELECT FROM aclexplode(coalesce(f.proacl, acldefault('f', f.proowner))) e
-                    WHERE e.grantee = 0 AND e.privilege_type = 'EXECUTE')
-                  AND {reaches far})) THEN true
+          WHEN EXISTS (
+            -- functions that run as their owner: those that it may call, and those that everybody may call in a schema that
+            -- not everybody may use
+            SELECT FROM pg_proc f WHERE f.oid = ANY (CASE s.classid
+                WHEN 'pg_proc'::regclass THEN ARRAY(SELECT s.objid WHERE s.deptype = 'a')
+                WHEN 'pg_namespace'::regclass THEN ARRAY(
+                  SELECT d.objid FROM pg_namespace n, pg_depend d
+                  WHERE n.oid = s.objid AND d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid AND d.classid = 'pg_proc'::regclass
+                    AND (s.deptype = 'o' OR EXISTS (SELECT FROM aclexplode(n.nspacl) e WHERE e.grantee = x.oid AND e.privilege_type = 'USAGE'))
+                    AND NOT EXISTS (SELECT FROM aclexplode(n.nspacl) e WHERE e.grantee = 0 AND e.privilege_type = 'USAGE'))
+              END) AND f.prosecdef
+              AND (s.classid = 'pg_proc'::regclass) <> EXISTS (
+                SELECT FROM aclexplode(coalesce(f.proacl, acldefault('f', f.proowner))) e WHERE e.grantee = 0 AND e.privilege_type = 'EXECUTE')
+              AND (s.classid <> 'pg_proc'::regclass OR EXISTS (SELECT FROM aclexplode(f.proacl) e WHERE e.grantee = x.oid))
+              AND {reaches far}) THEN true
           WHEN s.deptype = 'o' THEN false
           WHEN s.classid = 'pg_namespace'::regclass THEN s.built_in AND EXISTS (
             SELECT FROM pg_namespace n, aclexplode(n.nspacl) e WHERE n.oid = s.objid AND e.grantee = x.oid AND e.privilege_type = 'CREATE')
@@ -77,8 +81,7 @@ pub(super) const POWERS: &str = r"WITH RECURSIVE above(oid) AS (
               WHERE p.grantee = 0 AND p.privilege_type = e.privilege_type))
           ELSE EXISTS (
             SELECT FROM pg_proc f, aclexplode(f.proacl) e WHERE f.oid = s.objid AND e.grantee = x.oid
-              AND (f.prolang IN (SELECT l.oid FROM pg_language l WHERE NOT l.lanpltrusted AND l.lanname <> 'sql')
-                OR f.prosecdef AND {reaches far})
+              AND f.prolang IN (SELECT l.oid FROM pg_language l WHERE NOT l.lanpltrusted AND l.lanname <> 'sql')
               AND NOT EXISTS (SELECT FROM aclexplode(f.proacl) p WHERE p.grantee = 0 AND p.privilege_type = 'EXECUTE'))
         END
     ) w";
