@@ -194,11 +194,7 @@ impl Done {
 }
 
 /// Names the transactions that block, in the orders' errors.
-async fn blame(
-    connection: &Connection,
-    locked: Vec<Group>,
-    results: &mut [Result<(), DatabaseError>],
-) {
+async fn blame(connection: &Connection, locked: Vec<Group>, results: &mut [Result<(), DatabaseError>]) {
     for Group { role: (role, id), orders } in locked {
         let Ok(rows) = connection.client.query(sql::BLOCKERS, &[&role, &id, &connection.server.broker]).await else {
             return;

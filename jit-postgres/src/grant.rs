@@ -65,7 +65,8 @@ impl Orders for Grants<'_> {
             let key = (membership.role.as_str(), membership.role_id.as_ref(), order.scope());
             groups.entry(key).or_default().push(i);
         }
-        let group = |((role, role_id, _), orders): ((&str, _, _), _)| Group { role: (role.to_owned(), oid(role_id)), orders };
+        let group =
+            |((role, role_id, _), orders): ((&str, _, _), _)| Group { role: (role.to_owned(), oid(role_id)), orders };
         groups.into_iter().map(group).collect()
     }
 
@@ -85,7 +86,16 @@ impl Orders for Grants<'_> {
         let ((role, role_id), server) = (&group.role, &connection.server);
         let (accounts, account_ids) = (&asked.accounts, &asked.account_ids);
         let parameters: [&(dyn ToSql + Sync); 10] = [
-            &server.broker, role, role_id, &set_role, accounts, account_ids, &not_after, &members, &powers, &server.administrators,
+            &server.broker,
+            role,
+            role_id,
+            &set_role,
+            accounts,
+            account_ids,
+            &not_after,
+            &members,
+            &powers,
+            &server.administrators,
         ];
         connection.client.query_one(sort, &parameters).await
     }

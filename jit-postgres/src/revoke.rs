@@ -128,7 +128,8 @@ impl Orders for Revokes<'_> {
             let key = (membership.role.as_str(), membership.role_id.as_ref(), *how == RevokeHow::Narrow);
             groups.entry(key).or_default().push(i);
         }
-        let group = |((role, role_id, _), orders): ((&str, _, _), _)| Group { role: (role.to_owned(), oid(role_id)), orders };
+        let group =
+            |((role, role_id, _), orders): ((&str, _, _), _)| Group { role: (role.to_owned(), oid(role_id)), orders };
         groups.into_iter().map(group).collect()
     }
 

@@ -107,7 +107,7 @@ impl Events {
     /// Publishes an event that was committed.
     pub(super) fn tell(&self, happened: EngineEvent) {
         if let Some(view) = &happened.access {
-            self.waiters.changed(view.id);
+            self.waiters.changed(view);
         }
         let tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
         // nobody listening is no error
@@ -133,7 +133,14 @@ impl Events {
 /// changes, not at every commit.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
-    waiting: Mutex<BTreeMap<AccessId, Vec<Arc<Notify>>>>,
+    waiting: Mutex<BTreeMap<AccessId, Vec<Arc<Change>>>>,
+}
+
+/// Latest change of an access that a waiter has not seen.
+#[derive(Debug, Default)]
+struct Change {
+    view: Mutex<Option<AccessView>>,
+    made: Notify,
 }
 
 /// One waiter; dropping it ends the wait.
@@ -141,33 +148,45 @@ pub(super) struct Waiters {
 pub(super) struct Waiter<'w> {
     all: &'w Waiters,
     id: AccessId,
-    woken: Arc<Notify>,
+    change: Arc<Change>,
 }
 
 impl Waiters {
     /// Registers a waiter for every change of the access that this process commits from now on.
     pub(super) fn wait_for(&self, id: AccessId) -> Waiter<'_> {
-        let woken = Arc::new(Notify::new());
-        self.lock().entry(id).or_default().push(Arc::clone(&woken));
-        Waiter { all: self, id, woken }
+        let change = Arc::new(Change::default());
+        self.lock().entry(id).or_default().push(Arc::clone(&change));
+        Waiter { all: self, id, change }
     }
 
-    /// Wakes the waiters of an access, because a change of it is committed.
-    pub(super) fn changed(&self, id: AccessId) {
-        for woken in self.lock().get(&id).into_iter().flatten() {
-            woken.notify_one();
+    /// Wakes the waiters of an access with its view, because a change of it is committed.
+    pub(super) fn changed(&self, view: &AccessView) {
+        for change in self.lock().get(&view.id).into_iter().flatten() {
+            *change.latest() = Some(view.clone());
+            change.made.notify_one();
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<AccessId, Vec<Arc<Notify>>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<AccessId, Vec<Arc<Change>>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+impl Change {
+    fn latest(&self) -> MutexGuard<'_, Option<AccessView>> {
+        self.view.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Waiter<'_> {
-    /// Returns once the access has changed since the last return, or since the wait began.
-    pub(super) async fn changed(&self) {
-        self.woken.notified().await;
+    /// Returns the access once it has changed since the last return, or since the wait began.
+    pub(super) async fn changed(&self) -> AccessView {
+        loop {
+            self.change.made.notified().await;
+            if let Some(view) = self.change.latest().take() {
+                return view;
+            }
+        }
     }
 }
 
@@ -175,7 +194,7 @@ impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         let mut waiting = self.all.lock();
         if let Some(others) = waiting.get_mut(&self.id) {
-            others.retain(|other| !Arc::ptr_eq(other, &self.woken));
+            others.retain(|other| !Arc::ptr_eq(other, &self.change));
             if others.is_empty() {
                 waiting.remove(&self.id);
             }

@@ -72,9 +72,17 @@ impl Jit {
                 self.core.tasks.pause(LOOK_ELSEWHERE).await;
                 Ok::<(), JitError>(())
             };
+            let here = async {
+                loop {
+                    let view = waiter.changed().await;
+                    if reached(&view) {
+                        return view;
+                    }
+                }
+            };
             tokio::select! {
                 biased;
-                () = waiter.changed() => {}
+                view = here => return Ok(view),
                 looked = elsewhere => looked?,
             }
         }

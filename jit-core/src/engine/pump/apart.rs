@@ -1,5 +1,5 @@
-//! Slow passes that go on beside their lane, and accounts served apart because their calls hung.
-//! Neither delays anybody else.
+//! Work that goes on beside its lane, and accounts served apart because their calls hung. Neither
+//! delays anybody else.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,29 +8,29 @@ use tokio::task::JoinHandle;
 
 use crate::store::Lane;
 
-/// Number of passes of one lane that may go on beside it. With so many its server has problems, and
-/// the lane waits.
-const MOST: usize = 8;
+/// Number of batches and slow passes of one lane that may go on beside it. With so many its server
+/// has problems, and the lane waits.
+pub(super) const MOST: usize = 8;
 
-/// Passes that go on beside their lanes.
+/// Batches and passes that go on beside their lanes.
 #[derive(Debug, Default)]
 pub(super) struct Apart(Mutex<BTreeMap<Lane, Vec<JoinHandle<()>>>>);
 
 impl Apart {
-    /// Checks whether another pass of the lane may go on beside it.
-    pub(super) fn has_room(&self, lane: &Lane) -> bool {
+    /// Checks whether fewer than `most` go on beside the lane.
+    pub(super) fn has_room(&self, lane: &Lane, most: usize) -> bool {
         let mut all = self.lock();
         let Some(passes) = all.get_mut(lane) else { return true };
         passes.retain(|pass| !pass.is_finished());
-        passes.len() < MOST
+        passes.len() < most
     }
 
-    /// Lets the pass go on beside its lane.
+    /// Lets it go on beside its lane.
     pub(super) fn take(&self, lane: &Lane, pass: JoinHandle<()>) {
         self.lock().entry(lane.clone()).or_default().push(pass);
     }
 
-    /// Waits until no pass is left.
+    /// Waits until none is left.
     pub(super) async fn finished(&self) {
         loop {
             let Some((_, passes)) = self.lock().pop_first() else { return };

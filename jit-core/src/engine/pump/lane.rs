@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::Pump;
 use super::account_work::AccountWork;
+use super::apart::MOST;
 use super::realm::Stage;
 use super::undone::Unserved;
 use crate::clock::Time;
@@ -19,6 +20,9 @@ use crate::store::{ClaimRequest, Claimed, Lane, StoreError};
 const DESK_BATCH: usize = 256;
 /// Time for which a lane waits for a pass. A longer pass goes on beside the lane.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Number of batches of one lane that are in flight beside it, while the lane goes on with other
+/// accounts. With more, what becomes due gathers to a batch.
+const IN_FLIGHT: usize = 3;
 
 /// Key of accounts that are served together: tenant and target. The serial key of an account whose
 /// call hung is added, so that it is served apart.
@@ -57,7 +61,7 @@ impl Pump {
             }
             claims = claims.saturating_add(1);
             let went_on = if lane.is_realm() {
-                self.realm(lane, claimed).await?
+                self.batch(lane, claimed).await?
             } else {
                 let claims = claimed.iter().map(|claimed| claimed.claim.clone()).collect();
                 let _held = self.in_hand.take(lane.as_str(), claims);
@@ -77,6 +81,19 @@ impl Pump {
         } else {
             Box::pin(self.contact(lane, claimed)).await
         }
+    }
+
+    /// Serves claimed holdings in a task of its own. While few batches of the lane are in flight, the
+    /// lane does not wait for this one: it goes on with other accounts. Returns true if the lane can
+    /// go on.
+    async fn batch(self: &Arc<Self>, lane: &Lane, claimed: Vec<Claimed>) -> Result<bool, StoreError> {
+        let (pump, of) = (Arc::clone(self), lane.clone());
+        let batch = self.core.tasks.spawn(async move { pump.realm(&of, claimed).await });
+        if self.breaker(lane, |breaker| breaker.is_up()) && self.apart.has_room(lane, IN_FLIGHT) {
+            self.beside(lane, batch);
+            return Ok(true);
+        }
+        self.finished(lane, batch).await.unwrap_or(Ok(true))
     }
 
     /// Serves claimed holdings: first what has to end, then everything else (law 18). Returns true
@@ -150,27 +167,14 @@ impl Pump {
     /// Waits for a pass, but not for long. A slow pass goes on beside the lane, whose other work
     /// does not wait for it.
     async fn finished<T: Send + 'static>(
-        &self,
+        self: &Arc<Self>,
         lane: &Lane,
         mut pass: JoinHandle<Result<T, StoreError>>,
     ) -> Option<Result<T, StoreError>> {
         let done = match self.core.tasks.within(PATIENCE, &mut pass).await {
             Some(done) => done,
-            None if self.apart.has_room(lane) => {
-                self.apart.take(
-                    lane,
-                    self.core.tasks.spawn(async move {
-                        match pass.await {
-                            Ok(Ok(_)) => {}
-                            Ok(Err(error)) => {
-                                tracing::error!(%error, "a slow pass could not be recorded; trying again")
-                            }
-                            Err(error) => {
-                                tracing::error!(%error, "a pass failed: its claims are tried again")
-                            }
-                        }
-                    }),
-                );
+            None if self.apart.has_room(lane, MOST) => {
+                self.beside(lane, pass);
                 return None;
             }
             None => pass.await,
@@ -182,6 +186,24 @@ impl Pump {
                 None
             }
         }
+    }
+
+    /// Lets the work go on beside its lane. When it ends, the loop looks for what it left due.
+    fn beside<T: Send + 'static>(self: &Arc<Self>, lane: &Lane, work: JoinHandle<Result<T, StoreError>>) {
+        let pump = Arc::clone(self);
+        let ends = self.core.tasks.spawn(async move {
+            match work.await {
+                Ok(done) => {
+                    pump.worked(done.as_ref().map(|_| ()));
+                    if let Err(error) = done {
+                        tracing::error!(%error, "work beside its lane could not be recorded; trying again");
+                    }
+                }
+                Err(error) => tracing::error!(%error, "a pass failed: its claims are tried again"),
+            }
+            pump.done.notify_one();
+        });
+        self.apart.take(lane, ends);
     }
 
     /// Gives back the work that nobody here can do.

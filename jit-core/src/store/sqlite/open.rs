@@ -52,6 +52,7 @@ pub(super) fn writer(place: &Place) -> Result<Connection, StoreError> {
     if conn.is_readonly("main").map_err(|error| place.error(error))? {
         return Err(place.read_only(None));
     }
+    conn.execute_batch(sql::SMALL_PAGES).map_err(|error| place.error(error))?;
     write_ahead(place, &conn)?;
     conn.execute_batch(sql::WRITER_SETUP).map_err(|error| place.error(error))?;
     Ok(conn)

@@ -17,8 +17,8 @@ use crate::store::StoreError;
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Number of rounds with commits after which the log is looked at.
 const ROUNDS_PER_CHECKPOINT: u32 = 10;
-/// Number of frames (pages of 4 KiB) that are worth moving.
-const FRAMES_WORTH_MOVING: i64 = 1000;
+/// Number of frames (pages of 1 KiB, or 4 KiB in an older file) that are worth moving.
+const FRAMES_WORTH_MOVING: i64 = 4000;
 
 pub(super) struct Watcher {
     bell: Arc<Bell>,
