@@ -48,6 +48,7 @@ fn main() -> Result<()> {
             all.add("law_04_our_own_lock_is_not_somebody_elses", memberships::locked_by_us);
             all.add("what_the_broker_granted_and_can_use_is_listed", memberships::of_the_broker);
             all.add("a_role_that_was_gone_already_is_told", memberships::gone_before);
+            all.add("one_account_that_is_refused_keeps_no_other_waiting", memberships::one_of_several);
             all.add(
                 "administrators_are_no_members_and_their_sessions_are_left_and_told",
                 administrators::administrators,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jit_core::database::Grantor;
+use jit_core::database::{Call, Grantor, Membership, RevokeOrder};
 use jit_core::policy::Stance;
 use jit_core::store::BoxError;
 use jit_core::testkit::database_laws::{Act, Login, World as _};
@@ -66,6 +66,45 @@ pub(crate) async fn gone_before(scene: Scene) -> Result<(), BoxError> {
     scene.try_grant(Stance::Refused).await??;
     must(scene.revoke().await?.was_held == Some(true), "it was held")?;
     must(scene.revoke().await?.was_held == Some(false), "it was gone already")
+}
+
+/// Grants to several accounts at once, of which one cannot be granted the role, and takes it back.
+pub(crate) async fn one_of_several(scene: Scene) -> Result<(), BoxError> {
+    let mut accounts = vec![scene.account.clone()];
+    for _ in 0..6 {
+        let account = scene.world.fresh("u");
+        scene.world.act(Act::CreateAccount { account: &account, inherits: true }).await?;
+        accounts.push(account);
+    }
+    // the server itself refuses a circle, after everything that is checked before its statement
+    scene.sql("GRANT {account} TO {role}").await?;
+    let refused = &scene.account;
+    let granted = scene.try_grant_to(&accounts).await?;
+    for (account, result) in accounts.iter().zip(granted) {
+        let said = result.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        let right = if account == refused { said.contains("members of each other") } else { result.is_ok() };
+        must(right, format!("the grant to `{account}`, while that to `{refused}` is refused: {result:?}"))?;
+    }
+    // the server keeps what somebody passed on from being taken away
+    let passes_on = accounts.get(3).ok_or("no account")?;
+    let admin = scene.running.admin("postgres").await?;
+    let (role, broker, receiver) = (&scene.role, scene.world.broker(), scene.world.fresh("bob"));
+    scene.world.act(Act::CreateAccount { account: &receiver, inherits: true }).await?;
+    admin.batch_execute(&format!("GRANT {role} TO {passes_on} WITH ADMIN TRUE GRANTED BY {broker}")).await?;
+    let session = scene.running.session(passes_on, "postgres").await?;
+    session.batch_execute(&format!("GRANT {role} TO {receiver}")).await?;
+    let role = scene.database.role(role)?;
+    let order = |account: &String| -> Result<RevokeOrder, BoxError> {
+        Ok(RevokeOrder::new(scene.access, Membership::new(scene.database.account(account)?, role.clone())))
+    };
+    let orders = accounts.iter().map(order).collect::<Result<Vec<_>, _>>()?;
+    let call = Call::new(format!("r{}", scene.access), Duration::from_secs(10));
+    for (account, result) in accounts.iter().zip(scene.database.revoke(&call, &orders).await) {
+        let said = result.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        let right = if account == passes_on { said.contains("CASCADE") } else { result.is_ok() };
+        must(right, format!("the revoke from `{account}`, while that from `{passes_on}` is refused: {result:?}"))?;
+    }
+    Ok(())
 }
 
 /// Swaps the names of two accounts while one of them holds the role.

@@ -48,12 +48,30 @@ impl Scene {
     }
 
     pub(crate) async fn try_grant(&self, powers: Stance) -> Result<Result<(), DatabaseError>, BoxError> {
+        let account = std::slice::from_ref(&self.account);
+        self.orders(account, |order| order.with_can_grant(powers)).await?.pop().ok_or("no answer".into())
+    }
+
+    /// Tries to grant the role to all these accounts in one call, whatever a rule can accept.
+    pub(crate) async fn try_grant_to(&self, accounts: &[String]) -> Result<Vec<Result<(), DatabaseError>>, BoxError> {
+        let accepted = Stance::Accepted;
+        self.orders(accounts, |order| order.with_account_members(accepted).with_can_grant(accepted)).await
+    }
+
+    async fn orders(
+        &self,
+        accounts: &[String],
+        with: impl Fn(GrantOrder) -> GrantOrder,
+    ) -> Result<Vec<Result<(), DatabaseError>>, BoxError> {
         let soon = self.world.server_time().await? + chrono::TimeDelta::seconds(60);
-        let order = GrantOrder::new(&witness(self.access)?, self.membership()?, MembershipScope::SetRole, soon)
-            .with_can_grant(powers);
+        let (witness, role) = (witness(self.access)?, self.database.role(&self.role)?);
+        let order = |account: &String| -> Result<GrantOrder, BoxError> {
+            let membership = Membership::new(self.database.account(account)?, role.clone());
+            Ok(with(GrantOrder::new(&witness, membership, MembershipScope::SetRole, soon)))
+        };
+        let orders = accounts.iter().map(order).collect::<Result<Vec<_>, _>>()?;
         let call = Call::new(format!("g{}", self.access), Duration::from_secs(10));
-        let answer = self.database.grant(&call, &[order]).await.pop().ok_or("no answer")?;
-        Ok(answer.map(drop))
+        Ok(self.database.grant(&call, &orders).await.into_iter().map(|answer| answer.map(drop)).collect())
     }
 
     pub(crate) async fn revoke(&self) -> Result<RevokeReport, BoxError> {
