@@ -46,6 +46,15 @@ pub(super) enum Kept {
     No,
 }
 
+/// Time at which a claim is given back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Release {
+    /// With this commit: it has the last results.
+    Now,
+    /// With a later commit: the pass goes on with the account.
+    Later,
+}
+
 impl AccountWork {
     /// Reads what was claimed. A holding that cannot be read is reported, and left for the next
     /// pass.
@@ -203,7 +212,7 @@ impl AccountWork {
         if !self.changed {
             return Ok(Kept::Yes);
         }
-        match self.commit(core, settings, now, false).await {
+        match self.commit(core, settings, now, Release::Later).await {
             Ok(()) => Ok(Kept::Yes),
             Err(StoreError::Conflict { .. }) => {
                 core.store.unclaim(std::slice::from_ref(&self.claim)).await?;
@@ -214,12 +223,17 @@ impl AccountWork {
         }
     }
 
-    /// Commits the results and gives the claim back. If somebody else was in the way the events are
-    /// handled again, because what was done in the database was done.
-    pub(super) async fn record(&mut self, core: &Core, settings: &Tenant) -> Result<Kept, StoreError> {
+    /// Commits the results. If somebody else was in the way the events are handled again, because
+    /// what was done in the database was done.
+    pub(super) async fn record(
+        &mut self,
+        core: &Core,
+        settings: &Tenant,
+        release: Release,
+    ) -> Result<Kept, StoreError> {
         let kept = retry!(async {
             let now = core.store.now().await?;
-            match self.commit(core, settings, now, true).await {
+            match self.commit(core, settings, now, release).await {
                 Ok(()) => Ok(Attempt::Done(Kept::Yes)),
                 Err(StoreError::Conflict { .. }) => self.reload(core, now).await.map(|()| Attempt::Overtaken),
                 Err(StoreError::Fenced { .. }) => Ok(Attempt::Done(Kept::No)),
@@ -232,7 +246,13 @@ impl AccountWork {
         }
     }
 
-    async fn commit(&mut self, core: &Core, settings: &Tenant, now: Time, release: bool) -> Result<(), StoreError> {
+    async fn commit(
+        &mut self,
+        core: &Core,
+        settings: &Tenant,
+        now: Time,
+        release: Release,
+    ) -> Result<(), StoreError> {
         self.tidy();
         let mut unit_of_work = UnitOfWork::new(core, &self.holding.tenant, settings, None, now);
         let mut written = Vec::new();
@@ -254,11 +274,12 @@ impl AccountWork {
         let live = self.accesses.values().map(|loaded| &loaded.access);
         let due = self.holding.due(live);
         unit_of_work.holding(&self.holding, Expect::Version(self.version), due)?;
-        if release {
-            unit_of_work.change.release.push(self.claim.clone());
-        } else {
-            unit_of_work.change.fences.push(self.claim.clone());
-            unit_of_work.change.writes.append(&mut self.guards);
+        match release {
+            Release::Now => unit_of_work.change.release.push(self.claim.clone()),
+            Release::Later => {
+                unit_of_work.change.fences.push(self.claim.clone());
+                unit_of_work.change.writes.append(&mut self.guards);
+            }
         }
         unit_of_work.commit().await?;
         self.version = self.version.saturating_add(1);

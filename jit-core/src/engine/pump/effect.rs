@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
-use super::account_work::AccountWork;
+use super::account_work::{AccountWork, Release};
 use super::counted::Counted;
 use super::outcome::{NotRevoked, Outcome, ended, grant_failed};
 use super::realm::{Pass, Served};
@@ -67,6 +67,7 @@ impl Pass<'_> {
                 ended(work, &closing, outcome, now);
             }
         }
+        let usable = granted.iter().any(|(_, _, outcome)| outcome.is_ok());
         for (place, id, outcome) in granted {
             let event = match outcome {
                 Ok(granted) => Event::Granted(granted),
@@ -77,6 +78,11 @@ impl Pass<'_> {
             }
         }
         if matches!(served, Served::Answered { .. }) && !self.is_held_up() {
+            self.plan_dead_mans_switches(now);
+            // Whoever waits for a role does not wait until its switch has moved closer.
+            if usable && self.accounts.iter().any(|work| work.holding.armed.iter().any(|armed| armed.due.is_some())) {
+                self.record(Release::Later).await?;
+            }
             served = served.and(self.follow(now).await);
         }
         Ok(served)

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use super::Pump;
-use super::account_work::AccountWork;
+use super::account_work::{AccountWork, Release};
 use super::apart::MOST;
 use super::realm::Stage;
 use super::undone::Unserved;
@@ -212,7 +212,7 @@ impl Pump {
         for mut work in accounts {
             let settings = self.core.tenant(&work.holding.tenant).ok();
             if let Some(settings) = settings.filter(|_| work.holding.is_empty()) {
-                work.record(&self.core, &settings).await?;
+                work.record(&self.core, &settings, Release::Now).await?;
             } else {
                 // another tenant's work is nobody's business here (law 13)
                 if self.core.tenant(&work.holding.tenant).is_ok() {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::Pump;
-use super::account_work::{AccountWork, Kept};
+use super::account_work::{AccountWork, Kept, Release};
 use super::effect::needed;
 use super::gate::Findings;
 use super::in_hand::Held;
@@ -148,7 +148,7 @@ impl Pass<'_> {
         };
         self.intend(&orders, observation.as_ref(), owned).await?;
         let served = self.effects().await?;
-        self.record().await?;
+        self.record(Release::Now).await?;
         Ok(served)
     }
 
@@ -156,7 +156,7 @@ impl Pass<'_> {
     async fn not_known(&mut self, error: &DatabaseError) -> Result<Served, StoreError> {
         if error.is_another_server() && self.moved().await {
             // nothing was sent to it: what is due stays due until the server is identified
-            self.record().await?;
+            self.record(Release::Now).await?;
             return Ok(Served::Answered { restarted: true });
         }
         if gave_no_answer(error) {
@@ -170,7 +170,7 @@ impl Pass<'_> {
             let now = self.core.store.now().await?;
             self.fails(&error.with_causes(), after(now, RETRY_LONGEST), now);
         }
-        self.record().await?;
+        self.record(Release::Now).await?;
         Ok(Served::Answered { restarted: false })
     }
 
@@ -197,7 +197,7 @@ impl Pass<'_> {
         let why = error.with_causes();
         let now = self.core.store.now().await?;
         self.fails(&why, now, now);
-        self.record().await?;
+        self.record(Release::Now).await?;
         Ok(Served::Unreachable(why))
     }
 
@@ -280,12 +280,23 @@ impl Pass<'_> {
                 }
             }
         }
-        for work in &mut self.accounts {
-            work.plan_dead_mans_switches(&self.target, &self.dead_mans_switch, now);
-        }
+        self.plan_dead_mans_switches(now);
         let (core, settings) = (self.core, self.settings);
         let kept =
             futures_util::future::join_all(self.accounts.iter_mut().map(|work| work.intend(core, settings, now))).await;
+        self.retain(kept)
+    }
+
+    /// Commits the results of every account. Goes on with those whose claims it still has.
+    pub(super) async fn record(&mut self, release: Release) -> Result<(), StoreError> {
+        let (core, settings) = (self.core, self.settings);
+        let recorded = self.accounts.iter_mut().map(|work| work.record(core, settings, release));
+        let kept = futures_util::future::join_all(recorded).await;
+        self.retain(kept)
+    }
+
+    /// Goes on with the accounts whose commit was kept.
+    fn retain(&mut self, kept: Vec<Result<Kept, StoreError>>) -> Result<(), StoreError> {
         let mut kept = kept.into_iter();
         let mut failed = None;
         self.accounts.retain(|_| match kept.next() {
@@ -297,13 +308,6 @@ impl Pass<'_> {
             }
         });
         failed.map_or(Ok(()), Err)
-    }
-
-    async fn record(&mut self) -> Result<(), StoreError> {
-        let (core, settings) = (self.core, self.settings);
-        let kept =
-            futures_util::future::join_all(self.accounts.iter_mut().map(|work| work.record(core, settings))).await;
-        kept.into_iter().try_for_each(|kept| kept.map(|_| ()))
     }
 }
 

@@ -89,6 +89,13 @@ pub(in crate::engine) fn missing(remedy: &str) -> DatabaseError {
 }
 
 impl Pass<'_> {
+    /// Makes due what has to be armed, moved or disarmed.
+    pub(super) fn plan_dead_mans_switches(&mut self, now: Time) {
+        for work in &mut self.accounts {
+            work.plan_dead_mans_switches(&self.target, &self.dead_mans_switch, now);
+        }
+    }
+
     /// Arms what is due before the grants that need it. With `over`, also arms what should have
     /// ended and whose revoke was tried but is not verified. Returns whether the server answered.
     pub(super) async fn arm(&mut self, now: Time, over: bool) -> Served {
@@ -130,12 +137,9 @@ impl Pass<'_> {
         served
     }
 
-    /// Moves and disarms what the effects of this pass made due.
+    /// Moves and disarms what is due by now.
     pub(super) async fn follow(&mut self, now: Time) -> Served {
         let counted = Counted::from(now);
-        for work in &mut self.accounts {
-            work.plan_dead_mans_switches(&self.target, &self.dead_mans_switch, now);
-        }
         let armed = self.arm(now, true).await;
         if let Served::Unreachable(_) = armed {
             return armed;
