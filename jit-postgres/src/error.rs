@@ -105,8 +105,8 @@ pub(crate) fn is_a_collision(state: &str, message: &str) -> bool {
     }
 }
 
-/// Checks whether the fault of a statement for several accounts may be that of one of them. If it is
-/// the role's, a lock's or the server's, trying fewer accounts would only multiply it.
+/// Checks whether the fault of a statement for several accounts may be that of one of them. If it
+/// is the role's, a lock's or the server's, trying fewer accounts would only multiply it.
 pub(crate) fn is_of_an_account(state: &str) -> bool {
     let of_all = state.is_empty() || matches!(state, "55P03" | "42501" | "25006" | "40P01" | "57014");
     !of_all && !is_about_the_server(&SqlState::from_code(state))

@@ -66,7 +66,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Runs the block that signals, in a transaction of its own. Returns what could not be signalled.
+    /// Runs the block that signals, in a transaction of its own. Returns what could not be
+    /// signalled.
     async fn signal(&self, limits: Limits<'_>, ask: &str) -> Result<Vec<Failure>, DatabaseError> {
         let block = format!("{}; SELECT current_setting('jit.answer')", self.server.catalog.text(sql::TERMINATE));
         let ask = sql::ask(ask);

@@ -107,8 +107,8 @@ WITH taken AS MATERIALIZED (
 )
 SELECT array_agg(state ORDER BY n) AS states, array_agg(NULL::text) AS whys, {todo} FROM sorted";
 
-/// Column of [`GRANT`] and [`REVOKE`] that leaves the work for [`RUN`]: the statements, and the time
-/// until which they may run. Stands there as `{todo}`.
+/// Column of [`GRANT`] and [`REVOKE`] that leaves the work for [`RUN`]: the statements, and the
+/// time until which they may run. Stands there as `{todo}`.
 pub(super) const TODO: &str = "\
 (SELECT length(set_config('jit.run', coalesce(string_agg(run, '; '), 'SELECT'), true)) \
   + length(set_config('jit.until', coalesce(min(until), 'infinity')::text, true)) FROM todo) AS todo";

@@ -5,9 +5,9 @@
 //! `set_option`. A statement that differs is written for 16, and [`Catalog::text`] cuts it down for
 //! 15.
 //!
-//! Names never come from here into a statement that changes something: the server itself looks them
-//! up and quotes them. A prepared statement, planned once per connection, writes the GRANT or REVOKE
-//! into a setting, and a DO block of fixed text runs it.
+//! Names never come from here into a statement that changes something: the server itself looks
+//! them up and quotes them. A prepared statement, planned once per connection, writes the GRANT or
+//! REVOKE into a setting, and a DO block of fixed text runs it.
 
 mod change;
 mod check;
@@ -91,8 +91,8 @@ SELECT pg_catalog.set_config('transaction_timeout', '0', false) \
 WHERE pg_catalog.current_setting('transaction_timeout', true) IS NOT NULL";
 
 /// Settings of every new connection, whatever ALTER ROLE, ALTER DATABASE or postgresql.conf say.
-/// [`limits`] sets again, in each transaction, what decides which objects a statement means and what
-/// a commit is worth. [`HELLO`] checks that it sees these settings.
+/// [`limits`] sets again, in each transaction, what decides which objects a statement means and
+/// what a commit is worth. [`HELLO`] checks that it sees these settings.
 ///
 /// - `search_path`: nothing of the database's own schemas is ever called; temporary objects come
 ///   last.

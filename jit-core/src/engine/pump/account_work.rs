@@ -246,13 +246,7 @@ impl AccountWork {
         }
     }
 
-    async fn commit(
-        &mut self,
-        core: &Core,
-        settings: &Tenant,
-        now: Time,
-        release: Release,
-    ) -> Result<(), StoreError> {
+    async fn commit(&mut self, core: &Core, settings: &Tenant, now: Time, release: Release) -> Result<(), StoreError> {
         self.tidy();
         let mut unit_of_work = UnitOfWork::new(core, &self.holding.tenant, settings, None, now);
         let mut written = Vec::new();

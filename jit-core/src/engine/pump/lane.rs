@@ -83,9 +83,9 @@ impl Pump {
         }
     }
 
-    /// Serves claimed holdings in a task of its own. While few batches of the lane are in flight, the
-    /// lane does not wait for this one: it goes on with other accounts. Returns true if the lane can
-    /// go on.
+    /// Serves claimed holdings in a task of its own. While few batches of the lane are in flight,
+    /// the lane does not wait for this one: it goes on with other accounts. Returns true if the
+    /// lane can go on.
     async fn batch(self: &Arc<Self>, lane: &Lane, claimed: Vec<Claimed>) -> Result<bool, StoreError> {
         let (pump, of) = (Arc::clone(self), lane.clone());
         let batch = self.core.tasks.spawn(async move { pump.realm(&of, claimed).await });

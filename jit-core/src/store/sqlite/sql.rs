@@ -106,9 +106,9 @@ WHEN EXISTS (SELECT 1 FROM numbers WHERE entry = NEW.entry)
 BEGIN SELECT RAISE(FAIL, 'the audit log is append-only'); END;
 "];
 
-/// Gives a new file pages of 1 KiB, and changes nothing in one that exists. A commit writes every page
-/// that it touches, and most of its rows are small: with pages of 4 KiB it writes more than twice as
-/// many bytes.
+/// Gives a new file pages of 1 KiB, and changes nothing in one that exists. A commit writes every
+/// page that it touches, and most of its rows are small: with pages of 4 KiB it writes more than
+/// twice as many bytes.
 pub(super) const SMALL_PAGES: &str = "PRAGMA page_size = 1024";
 
 /// Settings of the one writer. Its memory for pages of the file is bounded (16 MiB), and nothing is
