@@ -25,12 +25,19 @@ mod cost;
 mod cycle;
 mod ending;
 mod engines;
+mod everywhere;
+mod expiry;
 mod grant;
+mod live;
+mod load;
 mod million;
 mod nodes;
 mod notices;
 mod outage;
 mod policy;
+mod records;
+mod server;
+mod svg;
 mod table;
 mod trace;
 mod traced;
@@ -66,6 +73,18 @@ async fn main() -> anyhow::Result<()> {
     }
     if wanted("engines") {
         engines::rows(&mut table).await?;
+    }
+    if wanted("load") {
+        load::rows(&mut table).await?;
+    }
+    if wanted("live") {
+        live::rows(&mut table).await?;
+    }
+    if wanted("expiry") {
+        expiry::rows(&mut table).await?;
+    }
+    if wanted("everywhere") {
+        everywhere::rows(&mut table).await?;
     }
     if wanted("wake") {
         nodes::wake(&mut table).await?;

@@ -1,19 +1,18 @@
-//! The test bed of the rows: a real PostgreSQL with fsync, a broker, accounts, and an engine on a
+//! The test bed of the rows: a real server with fsync, a broker, accounts, and an engine on a
 //! SqliteStore.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Result;
 use jit_core::Actor;
-use jit_core::database::{Credentials, FixedCredentials, TlsMode};
-use jit_core::engine::Jit;
+use jit_core::engine::{Builder, Jit};
 use jit_core::id::{Principal, TenantId};
 use jit_core::policy::PolicyDocument;
-use jit_core::store::SqliteStore;
-use jit_postgres::{PostgresConfig, PostgresDatabase};
+use jit_core::store::{SqliteStore, Store};
 use jit_tests::server::Cluster;
-use jit_tests::servers::RunningPostgres;
+
+use crate::server::{Server, postgres};
 
 pub const POLICY: &str = r#"
 version = 1
@@ -39,45 +38,39 @@ max = "4h"
 people = [{ group = "dba" }]
 "#;
 
-/// PostgreSQL's default buffers, and connections for one in ten of 10,000 accounts.
-const SETTINGS: &str = "shared_buffers = 128MB\nmax_connections = 1200";
-
+/// A server and an engine whose target `pg` it is. Most rows stand on PostgreSQL 17.
 #[derive(Debug)]
-pub struct Bed {
-    pub cluster: Cluster,
+pub struct Bed<S = Cluster> {
+    pub server: S,
     pub jit: Jit,
     folder: tempfile::TempDir,
 }
 
 impl Bed {
-    /// Makes a cluster with `users` accounts `u0`..., and an engine.
+    /// Makes a PostgreSQL 17 with `users` accounts `u0`..., and an engine.
     pub async fn make(users: usize) -> Result<Self> {
-        let cluster = Cluster::start_durable_with(17, SETTINGS).await?;
-        let admin = cluster.running().admin("postgres").await?;
-        admin
-            .batch_execute(
-                "CREATE ROLE jit_broker LOGIN NOINHERIT PASSWORD 'secret';
-                 CREATE ROLE free; CREATE ROLE asked;
-                 GRANT free TO jit_broker WITH ADMIN OPTION, INHERIT FALSE, SET FALSE;
-                 GRANT asked TO jit_broker WITH ADMIN OPTION, INHERIT FALSE, SET FALSE;
-                 GRANT pg_signal_backend TO jit_broker WITH INHERIT TRUE;",
-            )
-            .await?;
-        roles(&admin, 'u', users, "LOGIN").await?;
+        Self::on(postgres(17).await?, users).await
+    }
+}
+
+impl<S: Server> Bed<S> {
+    /// Makes `users` accounts `u0`... on this server, and an engine.
+    pub async fn on(server: S, users: usize) -> Result<Self> {
+        server.prepare(users).await?;
         let folder = tempfile::tempdir()?;
-        let jit = engine(&cluster, SqliteStore::open(folder.path().join("jit.db"))?).await?;
-        Ok(Self { cluster, jit, folder })
+        let jit = engine(&server, SqliteStore::open(folder.path().join("jit.db"))?).await?;
+        Ok(Self { server, jit, folder })
     }
 
-    /// Replaces the store, on the same cluster.
+    /// Replaces the store, on the same server.
     pub async fn fresh(&mut self) -> Result<()> {
         self.folder = tempfile::tempdir()?;
-        self.jit = engine(&self.cluster, SqliteStore::open(self.folder.path().join("jit.db"))?).await?;
+        self.jit = engine(&self.server, SqliteStore::open(self.folder.path().join("jit.db"))?).await?;
         Ok(())
     }
 
-    pub async fn admin(&self) -> Result<tokio_postgres::Client> {
-        Ok(self.cluster.running().admin("postgres").await?)
+    pub async fn admin(&self) -> Result<S::Admin> {
+        self.server.admin().await
     }
 }
 
@@ -95,25 +88,24 @@ pub async fn roles(admin: &tokio_postgres::Client, letter: char, count: usize, o
 }
 
 /// Returns the names of these roles for a statement: `u0,u1,...`.
-pub fn names(letter: char, numbers: std::ops::Range<usize>) -> String {
-    numbers.map(|number| format!("{letter}{number}")).collect::<Vec<_>>().join(",")
+pub fn names(letter: char, numbers: impl IntoIterator<Item = usize>) -> String {
+    numbers.into_iter().map(|number| format!("{letter}{number}")).collect::<Vec<_>>().join(",")
 }
 
-pub fn database(cluster: &Cluster) -> Result<PostgresDatabase> {
-    database_of(cluster.running())
+/// Returns the ids by which the server knows its accounts and roles.
+pub async fn ids(admin: &tokio_postgres::Client) -> Result<BTreeMap<String, u32>> {
+    let rows = admin.query("SELECT rolname, oid FROM pg_roles", &[]).await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
 }
 
-pub fn database_of(running: &RunningPostgres) -> Result<PostgresDatabase> {
-    let credentials: Arc<dyn Credentials> = Arc::new(FixedCredentials::new("secret".into()));
-    let config = PostgresConfig::from_url(&format!("postgres://jit_broker@127.0.0.1:{}/postgres", running.port))?
-        .credentials(credentials)
-        .tls(TlsMode::verify_full(Some(running.ca.clone())));
-    Ok(PostgresDatabase::new(config)?)
+/// Returns a builder of an engine with the policy of the bed.
+pub fn builder(store: impl Store) -> Result<Builder> {
+    Ok(Jit::builder().store(store).policy(PolicyDocument::parse(POLICY, "bench")?))
 }
 
-pub async fn engine(cluster: &Cluster, store: SqliteStore) -> Result<Jit> {
-    let policy = PolicyDocument::parse(POLICY, "bench")?;
-    Ok(Jit::builder().store(store).policy(policy).database("pg", database(cluster)?).build().await?)
+/// Makes an engine on this store, whose target `pg` is the server.
+pub async fn engine(server: &impl Server, store: impl Store) -> Result<Jit> {
+    Ok(builder(store)?.database("pg", server.adapter()?).build().await?)
 }
 
 pub fn actor(name: &str) -> Actor {

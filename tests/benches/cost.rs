@@ -7,6 +7,8 @@ use anyhow::{Context as _, Result};
 use jit_tests::server::Cluster;
 use serde::Serialize;
 
+use crate::traced::Counts;
+
 /// Clock ticks a second in `/proc` (USER_HZ, which is 100 on every Linux of today).
 const TICKS: f64 = 100.0;
 /// Time after which PostgreSQL has reported the statistics of idle sessions.
@@ -28,7 +30,7 @@ pub struct Cost {
     /// Round trips to the database, if they were counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub round_trips: Option<f64>,
-    /// Durable commits of the store, if they were counted.
+    /// Syncs of the store, if they were counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store_syncs: Option<f64>,
     /// Syncs of the server's log.
@@ -71,6 +73,18 @@ impl Totals {
             server_bytes: each(self.server_bytes, before.server_bytes),
             own_cpu_ms: each(self.own_cpu, before.own_cpu) * 1e3 / TICKS,
             server_cpu_ms: each(self.server_cpu, before.server_cpu) * 1e3 / TICKS,
+        }
+    }
+}
+
+impl Cost {
+    /// Adds what a traced engine has counted for each of `cycles` cycles.
+    pub fn counted(self, before: Counts, now: Counts, cycles: usize) -> Self {
+        let each = |now: f64, then: f64| Some((now - then) / cycles as f64);
+        Self {
+            round_trips: each(now.round_trips, before.round_trips),
+            store_syncs: each(now.store_syncs, before.store_syncs),
+            ..self
         }
     }
 }

@@ -2,94 +2,108 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use chrono::TimeDelta;
 use futures_util::future::try_join_all;
-use jit_core::engine::{AccessRequest, AccessView, Filter, Scope};
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use jit_core::engine::{AccessRequest, AccessView, Filter, Jit, Scope};
 
 use crate::bed::{Bed, PATIENCE, actor, names, roles, user};
+use crate::cycle::timed;
+use crate::server::{ByHand as _, Server};
 use crate::table::{Row, Spread, Table, millis};
 
 const STEADY: usize = 300;
 const BY_HAND: usize = 100;
-const TOGETHER: usize = 1_000;
+pub const TOGETHER: usize = 1_000;
+pub const ONE_SESSION: &str = "end of window to revoked, one session ended, verified, about 100 endings a second";
 const STOPPED: usize = 10_000;
 const SESSIONS: usize = 1_000;
 
 pub async fn rows(table: &mut Table) -> Result<()> {
-    steady(table).await?;
+    let bed = Bed::make(STEADY + BY_HAND).await?;
+    table.add(steady(Row::new(ONE_SESSION, "p50 1.5 x by hand, p99 15 ms"), &bed).await?);
     for members in [0, 100_000] {
-        together(table, members).await?;
+        let bed = Bed::make(TOGETHER).await?;
+        let admin = bed.admin().await?;
+        roles(&admin, 'm', members, "").await?;
+        for start in (0..members).step_by(1_000) {
+            admin.batch_execute(&format!("GRANT free TO {}", names('m', start..start + 1_000))).await?;
+        }
+        let role = if members > 0 { format!("a role with {members} other members") } else { "one role".to_owned() };
+        let what = format!("{TOGETHER} grants of {role} released together, no sessions, until all are verified");
+        table.add(together(Row::new(what, "100 ms"), &bed).await?);
     }
     stop(table).await
 }
 
-/// Ends 100 windows a second, each with one session.
-async fn steady(table: &mut Table) -> Result<()> {
-    let bed = Bed::make(STEADY + BY_HAND).await?;
-    let admin = bed.admin().await?;
+/// Fills the row: ends 100 windows a second, each with one session.
+pub async fn steady<S: Server>(row: Row, bed: &Bed<S>) -> Result<Row> {
+    let mut admin = bed.admin().await?;
     let mut sessions = Vec::new();
     for number in 0..STEADY + BY_HAND {
-        sessions.push(bed.cluster.running().session(&format!("u{number}"), "postgres").await?);
+        sessions.push(bed.server.session(&format!("u{number}")).await?);
     }
     let mut floor = Vec::new();
-    for (number, session) in sessions.iter().enumerate().skip(STEADY) {
-        let pid: i32 = session.query_one("SELECT pg_backend_pid()", &[]).await?.get(0);
+    for (number, (_, session)) in sessions.iter().enumerate().skip(STEADY) {
         let who = format!("u{number}");
-        admin.batch_execute(&format!("GRANT free TO {who}")).await?;
+        admin.run(&format!("GRANT free TO {who}")).await?;
         let started = Instant::now();
-        admin.batch_execute(&format!("REVOKE free FROM {who}")).await?;
-        admin.query("SELECT pg_terminate_backend($1)", &[&pid]).await?;
-        gone(&admin, &who).await?;
-        admin.query("SELECT 1 FROM pg_auth_members WHERE member = to_regrole($1)", &[&who]).await?;
+        admin.run(&format!("REVOKE free FROM {who}")).await?;
+        admin.end(*session, &who).await?;
+        admin.look(&who).await?;
         floor.push(started.elapsed());
     }
-    let pump = bed.jit.start();
-    // the windows are so long that their ends lie 10 ms apart, the first in 4 s
+    let lags = lags(&bed.jit, STEADY, 100).await?;
+    drop(sessions);
+    Ok(row.spread(&Spread::of(lags), &Spread::of(floor), "REVOKE, terminate, look by hand:"))
+}
+
+/// Ends the windows of so many accounts, at this rate a second. Returns the times from the end of
+/// each window to revoked.
+pub async fn lags(jit: &Jit, users: usize, rate: u32) -> Result<Vec<Duration>> {
+    let pump = jit.start();
+    let cycles = users.min(40);
+    let cycle = timed(jit, 8, cycles).await? / u32::try_from(cycles)?;
+    // the windows are so long that all are active before the first of them ends
+    let lead = Duration::from_secs(3) + cycle * u32::try_from(users)?;
     let began = Instant::now();
-    let mut ids = Vec::new();
-    for number in 0..STEADY {
-        let end = Duration::from_millis(4_000 + 10 * number as u64);
+    let asked = (0..users).map(|number| async move {
+        let end = lead + Duration::from_secs(1) * u32::try_from(number)? / rate;
         let left = TimeDelta::from_std(end.saturating_sub(began.elapsed()))?;
-        let access = bed.jit.request(&user(number), AccessRequest::new("pg", "free", left).because("bench")).await?;
-        ids.push(access.id());
-    }
+        let ask = AccessRequest::new("pg", "free", left).because("bench");
+        let access = jit.request(&user(number), ask).await?;
+        anyhow::Ok(jit.until_active(access.id(), PATIENCE).await?.id())
+    });
+    let ids: Vec<_> = stream::iter(asked).buffered(8).try_collect().await?;
+    anyhow::ensure!(began.elapsed() < lead, "the grants took {} and longer than the windows", millis(began.elapsed()));
     let mut lags = Vec::new();
     for id in ids {
-        let ended = bed.jit.until_ended(id, PATIENCE).await?;
-        lags.push(lag(&ended));
+        let ended = jit.until_ended(id, PATIENCE).await?;
+        lags.push(lag(&ended).context("it ended before its window did")?);
     }
     pump.stop().await;
-    let what = "end of window to revoked, one session ended, verified, about 100 endings a second";
-    let row = Row::new(what, "p50 1.5 x by hand, p99 15 ms");
-    table.add(row.spread(&Spread::of(lags), &Spread::of(floor), "REVOKE, terminate, look by hand:"));
-    drop(sessions);
-    Ok(())
+    Ok(lags)
 }
 
-fn lag(ended: &AccessView) -> Duration {
-    let (Some(end), Some(at)) = (ended.expires_at, ended.ended_at) else { return Duration::MAX };
-    (at - end).to_std().unwrap_or_default()
+/// Returns the time from the end of the window to revoked.
+pub fn lag(ended: &AccessView) -> Option<Duration> {
+    (ended.ended_at? - ended.expires_at?).to_std().ok()
 }
 
-/// Ends 1,000 windows of one role together.
-async fn together(table: &mut Table, members: usize) -> Result<()> {
-    let bed = Bed::make(TOGETHER).await?;
-    let admin = bed.admin().await?;
-    roles(&admin, 'm', members, "").await?;
-    for start in (0..members).step_by(1_000) {
-        admin.batch_execute(&format!("GRANT free TO {}", names('m', start..start + 1_000))).await?;
-    }
+/// Fills the row: ends 1,000 windows of one role together.
+pub async fn together<S: Server>(row: Row, bed: &Bed<S>) -> Result<Row> {
+    let mut admin = bed.admin().await?;
     let names = names('u', 0..TOGETHER);
-    admin.batch_execute(&format!("GRANT free TO {names}")).await?;
+    admin.run(&format!("GRANT free TO {names}")).await?;
     let started = Instant::now();
-    admin.batch_execute(&format!("REVOKE free FROM {names}")).await?;
+    admin.run(&format!("REVOKE free FROM {names}")).await?;
     let floor = started.elapsed();
     let pump = bed.jit.start();
     let users: Vec<_> = (0..TOGETHER).map(user).collect();
     let asked = users
         .iter()
-        .map(|who| bed.jit.request(who, AccessRequest::new("pg", "free", TimeDelta::seconds(20)).because("bench")));
+        .map(|who| bed.jit.request(who, AccessRequest::new("pg", "free", TimeDelta::minutes(5)).because("bench")));
     let asked = try_join_all(asked).await?;
     for access in &asked {
         bed.jit.until_active(access.id(), PATIENCE).await?;
@@ -104,14 +118,12 @@ async fn together(table: &mut Table, members: usize) -> Result<()> {
     }
     let took = started.elapsed();
     pump.stop().await;
-    let role = if members > 0 { format!("a role with {members} other members") } else { "one role".to_owned() };
-    table.row(
-        &format!("{TOGETHER} grants of {role} released together, no sessions, until all are verified"),
-        format!("{} (of it {} to record the releases)", millis(took), millis(ordered)),
-        format!("one REVOKE naming all {}", millis(floor)),
-        "100 ms",
-    );
-    Ok(())
+    Ok(Row {
+        measured: format!("{} (of it {} to record the releases)", millis(took), millis(ordered)),
+        floor: format!("one REVOKE naming all {}", millis(floor)),
+        ratio: Some(took.as_secs_f64() / floor.as_secs_f64()),
+        ..row
+    })
 }
 
 async fn stop(table: &mut Table) -> Result<()> {
@@ -172,7 +184,7 @@ async fn open(bed: &Bed) -> Result<Vec<tokio_postgres::Client>> {
     let mut sessions = Vec::new();
     for number in 0..SESSIONS {
         let name = format!("u{}", number * (STOPPED / SESSIONS));
-        sessions.push(bed.cluster.running().session(&name, "postgres").await?);
+        sessions.push(bed.server.running().session(&name, "postgres").await?);
     }
     Ok(sessions)
 }

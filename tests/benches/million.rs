@@ -1,5 +1,6 @@
 //! A restart with 1,000,000 live grants in three realms, one of which is stopped.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -7,15 +8,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use chrono::TimeDelta;
-use jit_core::clock::{Clock, SystemClock, SystemEntropy, after};
-use jit_core::database::Membership;
+use jit_core::clock::{Clock, SystemClock, after};
 use jit_core::engine::Jit;
-use jit_core::id::{Account, RealmId, RoleName, TargetName};
+use jit_core::id::{RealmId, TargetName};
 use jit_core::policy::PolicyDocument;
-use jit_core::store::{Change, SqliteStore, Store};
-use jit_core::testkit::live;
+use jit_core::store::{SqliteStore, Store as _};
 use jit_core::testkit::mock::{MockServer, Profile};
 
+use crate::records::{Live, membership, write};
 use crate::table::Table;
 
 const LIVE: usize = 1_000_000;
@@ -29,7 +29,7 @@ pub async fn rows(table: &mut Table) -> Result<()> {
     }
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("jit.db");
-    fill(&path).await?;
+    fill(&SqliteStore::open(&path)?, &servers(), LIVE, DUE).await?;
     let size = std::fs::metadata(&path)?.len();
     let started = Instant::now();
     let read = std::fs::read(&path)?.len();
@@ -48,37 +48,27 @@ pub async fn rows(table: &mut Table) -> Result<()> {
     Ok(())
 }
 
-fn servers() -> Vec<(String, MockServer)> {
+/// Makes three servers in memory, each a realm of its own.
+pub fn servers() -> Vec<(String, MockServer)> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     (0..3).map(|number| (format!("t{number}"), MockServer::new(Profile::postgres(17), Arc::clone(&clock)))).collect()
 }
 
-async fn fill(path: &Path) -> Result<()> {
-    let store = SqliteStore::open(path)?;
-    let role = RoleName::new("r")?;
-    let realms: Vec<(TargetName, RealmId)> = servers()
-        .into_iter()
+/// Writes so many live grants of these servers into the store. Some windows are due already, the
+/// others end over the next hours.
+pub async fn fill(store: &SqliteStore, servers: &[(String, MockServer)], live: usize, due: usize) -> Result<()> {
+    let realms: Vec<(TargetName, RealmId)> = servers
+        .iter()
         .map(|(name, server)| anyhow::Ok((TargetName::new(name)?, RealmId::new(server.realm())?)))
         .collect::<Result<_>>()?;
-    let now = store.now().await?;
-    let since = after(now, -TimeDelta::hours(2));
-    let mut change = Change::default();
-    for number in 0..LIVE {
-        let (target, realm) = &realms[number % 3];
-        // some windows are due already, the others end over the next hours
-        let seconds = if number < DUE { 7_100 } else { 8_000 + (number % 70_000) as i64 };
-        let duration = TimeDelta::seconds(seconds);
-        let account = Account::new(format!("u{number}"))?;
-        let membership = Membership::new(account, role.clone());
-        let writes = live::active(target, realm, membership, since, duration, &SystemEntropy)
-            .map_err(|error| anyhow::anyhow!("{error}"))?;
-        change.writes.extend(writes);
-        if change.writes.len() >= 10_000 {
-            store.commit(std::mem::take(&mut change)).await?;
-        }
-    }
-    store.commit(change).await?;
-    Ok(())
+    let (nobody, since) = (BTreeMap::new(), after(store.now().await?, -TimeDelta::hours(2)));
+    let live = (0..live).map(|number| {
+        let (target, realm) = &realms[number % realms.len()];
+        let seconds = if number < due { 7_100 } else { 8_000 + (number % 70_000) as i64 };
+        let membership = membership(&nobody, &format!("u{number}"), "r")?;
+        Ok(Live { target, realm, membership, since, duration: TimeDelta::seconds(seconds) })
+    });
+    write(store, live).await
 }
 
 async fn restart(path: &Path) -> Result<()> {

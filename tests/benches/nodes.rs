@@ -8,19 +8,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use chrono::TimeDelta;
-use jit_core::clock::{SystemEntropy, after};
-use jit_core::database::{FixedCredentials, Membership, ObjectId, TlsMode};
-use jit_core::engine::{AccessRequest, Jit};
-use jit_core::id::{Account, RealmId, RoleName, TargetName};
-use jit_core::policy::PolicyDocument;
-use jit_core::store::{Change, Store};
-use jit_core::testkit::live;
+use jit_core::clock::after;
+use jit_core::database::{Database as _, FixedCredentials, TlsMode};
+use jit_core::engine::AccessRequest;
+use jit_core::id::{RealmId, TargetName};
+use jit_core::store::Store as _;
 use jit_postgres::{PostgresConfig, PostgresStore, StoreConfig};
 use jit_tests::places::OnPostgres;
 use jit_tests::servers::RunningPostgres;
 
-use crate::bed::{Bed, PATIENCE, POLICY, actor, database, database_of, names, user};
+use crate::bed::{PATIENCE, actor, builder, engine, ids, names, user};
 use crate::million::memory;
+use crate::records::{Live, membership, write};
+use crate::server::{Server as _, database_of, prepared};
 use crate::table::{Spread, Table, millis};
 
 const TOLD: usize = 200;
@@ -40,15 +40,16 @@ const CHILD: &str = "JIT_BENCH_NODE";
 
 /// Measures how fast an approval on one node becomes usable through another node's pump.
 pub async fn wake(table: &mut Table) -> Result<()> {
-    let bed = Bed::make(TOLD + ASKED).await?;
-    let place = OnPostgres::make(bed.cluster.running()).await?;
-    let node = || place.node(bed.cluster.running().port);
-    let desk = engine(&bed, StoreConfig::new(node()?)).await?;
+    let server = prepared(TOLD + ASKED).await?;
+    let place = OnPostgres::make(server.running()).await?;
+    let node = || place.node(server.running().port);
+    let desk = engine(&server, PostgresStore::open(StoreConfig::new(node()?)).await?).await?;
     for (said, listen, users, aim) in [
         ("told by NOTIFY", Some(node()?), 0..TOLD, "50 ms"),
         ("asking every second", None, TOLD..TOLD + ASKED, "the polling interval + 50 ms"),
     ] {
-        let other = engine(&bed, StoreConfig::new(node()?).listen(listen).poll_every(POLL)).await?;
+        let config = StoreConfig::new(node()?).listen(listen).poll_every(POLL);
+        let other = engine(&server, PostgresStore::open(config).await?).await?;
         let pump = other.start();
         let mut events = other.events();
         let mut taken = Vec::new();
@@ -79,21 +80,15 @@ pub async fn wake(table: &mut Table) -> Result<()> {
     Ok(())
 }
 
-async fn engine(bed: &Bed, store: StoreConfig) -> Result<Jit> {
-    let store = PostgresStore::open(store).await?;
-    let policy = PolicyDocument::parse(POLICY, "bench")?;
-    Ok(Jit::builder().store(store).policy(policy).database("pg", database(&bed.cluster)?).build().await?)
-}
-
 /// Measures three nodes over a million live grants, of which 200 a second end for five minutes.
 pub async fn million(table: &mut Table) -> Result<()> {
     if let Some(where_) = std::env::var_os(CHILD) {
         return node(&where_.to_string_lossy()).await;
     }
     let ending = RATE * SECONDS;
-    let bed = Bed::make(ending + TOLD).await?;
-    let running = bed.cluster.running();
-    let admin = bed.admin().await?;
+    let server = prepared(ending + TOLD).await?;
+    let running = server.running();
+    let admin = server.admin().await?;
     // the windows that end are real memberships; the others end long after
     for start in (0..ending + TOLD).step_by(1_000) {
         let names = names('u', start..(start + 1_000).min(ending + TOLD));
@@ -106,11 +101,9 @@ pub async fn million(table: &mut Table) -> Result<()> {
         floor.push(started.elapsed());
     }
     let place = OnPostgres::make(running).await?;
-    let realm = bed.jit.check_target(&TargetName::new("pg")?).await?.identity.realm;
+    let realm = server.adapter()?.identify().await?.realm;
     let started = Instant::now();
-    let ids = "SELECT rolname, oid FROM pg_roles WHERE rolname ~ '^(u[0-9]+|free)$'";
-    let rows = admin.query(ids, &[]).await?;
-    let ids = rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_>>()?;
+    let ids = ids(&admin).await?;
     fill(&place.node(running.port)?, &realm, &ids).await?;
     eprintln!("filled in {:.0} s", started.elapsed().as_secs_f64());
     let at = format!("{} {} {} {}", running.port, place.name(), running.ca.display(), OnPostgres::PASSWORD);
@@ -151,32 +144,20 @@ pub async fn million(table: &mut Table) -> Result<()> {
 /// the bench.
 async fn fill(config: &PostgresConfig, realm: &RealmId, ids: &BTreeMap<String, u32>) -> Result<()> {
     let store = PostgresStore::open(StoreConfig::new(config.clone().call_limit(Duration::from_secs(120)))).await?;
-    let (target, role) = (TargetName::new("pg")?, RoleName::new("free")?);
-    let write = async |places: std::ops::Range<usize>, ends_in: &dyn Fn(usize) -> TimeDelta| {
+    let target = TargetName::new("pg")?;
+    let fill = async |places: std::ops::Range<usize>, ends_in: &dyn Fn(usize) -> TimeDelta| {
         let since = after(store.now().await?, -TimeDelta::hours(1));
-        let mut change = Change::default();
-        for place in places {
-            let duration = TimeDelta::hours(1) + ends_in(place);
-            let account = Account::new(format!("u{place}"))?;
-            let id = |name: &str| ids.get(name).map(|id| ObjectId(id.to_string()));
-            let (account_id, role_id) = (id(account.as_str()), id(role.as_str()));
-            let mut membership = Membership::new(account, role.clone());
-            (membership.account_id, membership.role_id) = (account_id, role_id);
-            let writes = live::active(&target, realm, membership, since, duration, &SystemEntropy)
-                .map_err(|error| anyhow::anyhow!("{error}"))?;
-            change.writes.extend(writes);
-            if change.writes.len() >= 2_000 {
-                store.commit(std::mem::take(&mut change)).await?;
-            }
-        }
-        store.commit(change).await?;
-        anyhow::Ok(())
+        let live = |place| {
+            let (membership, duration) = (membership(ids, &format!("u{place}"), "free")?, TimeDelta::hours(1));
+            Ok(Live { target: &target, realm, membership, since, duration: duration + ends_in(place) })
+        };
+        write(&store, places.map(live)).await
     };
     let ending = RATE * SECONDS;
-    write(ending..LIVE, &|place| TimeDelta::hours(2) + TimeDelta::seconds((place % 70_000) as i64)).await?;
+    fill(ending..LIVE, &|place| TimeDelta::hours(2) + TimeDelta::seconds((place % 70_000) as i64)).await?;
     // windows that end soon are written last: the first of them ends when the nodes have started
     let micros = |place: usize| TimeDelta::microseconds((place * 1_000_000 / RATE) as i64);
-    write(0..ending, &|place| TimeDelta::seconds(START) + micros(place)).await
+    fill(0..ending, &|place| TimeDelta::seconds(START) + micros(place)).await
 }
 
 /// Runs one of the nodes.
@@ -191,9 +172,7 @@ async fn node(at: &str) -> Result<()> {
     let config = PostgresConfig::from_url(&url)?.credentials(credentials).tls(tls);
     let began = Instant::now();
     let store = PostgresStore::open(StoreConfig::new(config)).await?;
-    let policy = PolicyDocument::parse(POLICY, "bench")?;
-    let target = database_of(&running)?;
-    let jit = Jit::builder().store(store).policy(policy).database("pg", target).build().await?;
+    let jit = builder(store)?.database("pg", database_of(&running)?).build().await?;
     let mut events = jit.events();
     let open = began.elapsed();
     let pump = jit.start();

@@ -6,15 +6,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use axum::http::StatusCode;
-use jit_core::engine::Jit;
 use jit_core::http::{HttpClient, HttpConfig, Plaintext};
 use jit_core::notify::WebhookNotifier;
-use jit_core::policy::PolicyDocument;
 use jit_core::store::SqliteStore;
 use tokio::net::TcpListener;
 
-use crate::bed::{Bed, POLICY, database};
+use crate::bed::{Bed, builder};
 use crate::cycle::once;
+use crate::server::Server as _;
 use crate::table::{Spread, Table};
 
 const ROUNDS: usize = 400;
@@ -30,8 +29,7 @@ pub async fn rows(table: &mut Table) -> Result<()> {
         let http = HttpClient::new(HttpConfig::default().plaintext(Plaintext::DangerousAllowed))?;
         let url = format!("http://127.0.0.1:{}/", notifier_name.port).into();
         let notifier = WebhookNotifier::new(http, url, vec!["whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz".parse()?]);
-        let jit = Jit::builder().store(store).policy(PolicyDocument::parse(POLICY, "bench")?);
-        let jit = jit.database("pg", database(&bed.cluster)?).notifier("siem", notifier).build().await?;
+        let jit = builder(store)?.database("pg", bed.server.adapter()?).notifier("siem", notifier).build().await?;
         let pump = jit.start();
         engines.push((jit, pump));
     }

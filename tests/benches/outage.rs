@@ -24,14 +24,14 @@ pub async fn rows(table: &mut Table) -> Result<()> {
     for access in &asked {
         bed.jit.until_active(access.id(), PATIENCE).await?;
     }
-    bed.cluster.stop(Down::Fast)?;
+    bed.server.stop(Down::Fast)?;
     // windows last 6 s, and 5 s past the end they are overdue (law 4)
     tokio::time::sleep(Duration::from_secs(15)).await;
     let overdue = bed.jit.list(&Filter::open(), None, OVERDUE * 2).await?;
     let marked = overdue.iter().filter(|view| view.overdue).count();
     anyhow::ensure!(marked == OVERDUE, "{} of {OVERDUE} are open, {marked} overdue", overdue.len());
     let mut events = bed.jit.events();
-    bed.cluster.start().await?;
+    bed.server.start().await?;
     let up = Instant::now();
     let mut back = None;
     while !bed.jit.list(&Filter::open(), None, 1).await?.is_empty() {

@@ -2,10 +2,11 @@
 # Measures everything for docs/src/benchmarks.md: brings the servers, waits for a quiet machine, and
 # prints one table and the trace of one cycle. Says whether the machine was quiet.
 #
-#   ./tests/benches/run.sh [NAME...]   all rows (about 5 minutes), or those whose names contain
+#   ./tests/benches/run.sh [NAME...]   all rows (about 20 minutes), or those whose names contain
 #                                      one of these words
 #
 #   JIT_BENCH_JSON=FILE   where the rows go as JSON (target/benches/aims.json)
+#   JIT_BENCH_SVG=FOLDER  where the charts of load and live go (docs/src/benchmarks)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -15,6 +16,7 @@ say() { printf '%s\n' "$*" >&2; }
 if [ "$(id -u)" = 0 ]; then cache=/var/cache/jit-tests; else cache=${HOME:-/tmp}/.cache/jit-tests; fi
 export JIT_TEST_CACHE=${JIT_TEST_CACHE:-$cache}
 export JIT_BENCH_JSON=${JIT_BENCH_JSON:-$PWD/target/benches/aims.json}
+export JIT_BENCH_SVG=${JIT_BENCH_SVG:-$PWD/docs/src/benchmarks}
 cargo bench --locked --quiet -p jit-tests --bench aims --no-run
 
 # Percentage of the processors that others use, over two seconds.

@@ -47,6 +47,11 @@ impl Row {
         }
     }
 
+    /// Adds the spread of our durations, where there is no floor.
+    pub fn alone(self, ours: &Spread) -> Self {
+        Self { floor: "-".to_owned(), ratio: None, ..self.spread(ours, ours, "") }
+    }
+
     /// Adds our rate beside that of the floor.
     pub fn rate(self, ours: f64, floor: f64, floor_is: &str) -> Self {
         Self {
@@ -146,4 +151,9 @@ pub fn per_second(count: usize, took: Duration) -> String {
 
 pub fn rate(count: usize, took: Duration) -> f64 {
     count as f64 / took.as_secs_f64()
+}
+
+/// Returns a size that an environment variable may lower, to try a row.
+pub fn size(variable: &str, usual: usize) -> usize {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }

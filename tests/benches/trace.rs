@@ -6,15 +6,11 @@ use std::time::Duration;
 use anyhow::Result;
 use chrono::TimeDelta;
 use jit_core::engine::{AccessRequest, Jit};
-use jit_core::policy::PolicyDocument;
-use jit_core::store::SqliteStore;
-use jit_tests::proxy::Proxy;
-use jit_tests::servers::RunningPostgres;
 
-use crate::bed::{Bed, PATIENCE, POLICY, actor, database_of, user};
-use crate::cost::{Cost, Totals};
+use crate::bed::{Bed, PATIENCE, actor, user};
+use crate::cost::Totals;
 use crate::table::millis;
-use crate::traced::{Notes, Span, TracedDatabase, TracedStore};
+use crate::traced::{Counts, Notes, Span, Traced};
 
 /// Cycles before the measured ones.
 const WARM: usize = 100;
@@ -24,31 +20,23 @@ const CYCLES: usize = 301;
 /// Prints the median cycle, span by span, and what a cycle costs on average.
 pub async fn print() -> Result<()> {
     let bed = Bed::make(WARM + CYCLES).await?;
-    let folder = tempfile::tempdir()?;
-    let notes = Notes::new();
-    let store = TracedStore { inner: SqliteStore::open(folder.path().join("jit.db"))?, notes: notes.clone() };
-    let running = bed.cluster.running();
-    let proxy = Proxy::before(running.port).await?;
-    let through = RunningPostgres { port: proxy.port(), ..running.clone() };
-    let database = TracedDatabase { inner: database_of(&through)?, notes: notes.clone() };
-    let policy = PolicyDocument::parse(POLICY, "bench")?;
-    let jit = Jit::builder().store(store).policy(policy).database("pg", database).build().await?;
+    let traced = Traced::make(&bed.server).await?;
+    let (jit, notes) = (&traced.jit, &traced.notes);
     let pump = jit.start();
     let admin = bed.admin().await?;
     let mut cycles = Vec::new();
-    let mut before = (Totals::default(), 0);
+    let mut before = (Totals::default(), Counts::default());
     for number in 0..WARM + CYCLES {
         if number == WARM {
-            before = (Totals::read(&bed.cluster, &admin).await?, proxy.round_trips());
+            before = (Totals::read(&bed.server, &admin).await?, traced.counts());
         }
         // what follows the last cycle belongs to none
         tokio::time::sleep(Duration::from_millis(5)).await;
         drop(notes.take());
-        once(&jit, &notes, number).await?;
+        once(jit, notes, number).await?;
         cycles.push(notes.take());
     }
-    let after = Totals::read(&bed.cluster, &admin).await?;
-    let trips = (proxy.round_trips() - before.1) as f64 / CYCLES as f64;
+    let (after, counts) = (Totals::read(&bed.server, &admin).await?, traced.counts());
     pump.stop().await;
     let mut cycles = cycles.split_off(WARM);
     cycles.sort_by_key(|spans| length(spans));
@@ -69,12 +57,7 @@ pub async fn print() -> Result<()> {
         let each = took / u32::try_from(count).unwrap_or(1).max(1);
         println!("| {:.2} | {} | {what} |", count as f64 / cycles.len() as f64, millis(each));
     }
-    let commits = cycles.iter().flatten().filter(|span| span.what.starts_with("store: commit")).count();
-    let cost = Cost {
-        round_trips: Some(trips),
-        store_syncs: Some(commits as f64 / CYCLES as f64),
-        ..after.since(before.0, CYCLES)
-    };
+    let cost = after.since(before.0, CYCLES).counted(before.1, counts, CYCLES);
     println!("\nA cycle costs, on average (through a proxy, which counts the round trips):\n");
     println!("{}", serde_json::to_string_pretty(&cost)?);
     Ok(())

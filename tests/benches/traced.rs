@@ -1,8 +1,11 @@
-//! A store and a database that note when each of their calls began and ended.
+//! A store and a database that note when each of their calls began and ended, and an engine on
+//! them.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use anyhow::Result;
 use async_trait::async_trait;
 use jit_core::clock::Time;
 use jit_core::database::{
@@ -10,11 +13,54 @@ use jit_core::database::{
     Holders, Identity, Membership, NameError, Observation, OfTheBroker, Owned, RevokeOrder, RevokeReport, SettleOrder,
     StoreMarks,
 };
+use jit_core::engine::Jit;
 use jit_core::id::{Account, RoleName, TenantId};
 use jit_core::store::{
-    Change, Claim, ClaimRequest, Claimed, ClockState, Committed, Lane, PageQuery, Pulse, Record, RecordKey, Store,
-    StoreError, StoredEntry,
+    Change, Claim, ClaimRequest, Claimed, ClockState, Committed, Lane, PageQuery, Pulse, Record, RecordKey,
+    SqliteStore, Store, StoreError, StoredEntry,
 };
+use jit_tests::proxy::Proxy;
+use jit_tests::server::Cluster;
+use jit_tests::servers::RunningPostgres;
+
+use crate::bed::builder;
+use crate::server::database_of;
+
+/// An engine whose calls are noted, and whose round trips to the database a proxy counts.
+#[derive(Debug)]
+pub struct Traced {
+    pub jit: Jit,
+    pub notes: Notes,
+    proxy: Proxy,
+    _folder: tempfile::TempDir,
+}
+
+/// Totals of a traced engine at one moment.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Counts {
+    /// Round trips to the database.
+    pub round_trips: f64,
+    /// Syncs of the store.
+    pub store_syncs: f64,
+}
+
+impl Traced {
+    /// Makes an engine on a SqliteStore, whose target `pg` is the server.
+    pub async fn make(server: &Cluster) -> Result<Self> {
+        let (folder, notes) = (tempfile::tempdir()?, Notes::new());
+        let store = TracedStore { inner: SqliteStore::open(folder.path().join("jit.db"))?, notes: notes.clone() };
+        let proxy = Proxy::before(server.running().port).await?;
+        let through = RunningPostgres { port: proxy.port(), ..server.running().clone() };
+        let database = TracedDatabase { inner: database_of(&through)?, notes: notes.clone() };
+        let jit = builder(store)?.database("pg", database).build().await?;
+        Ok(Self { jit, notes, proxy, _folder: folder })
+    }
+
+    pub fn counts(&self) -> Counts {
+        let syncs = self.notes.synced.lock().unwrap().len();
+        Counts { round_trips: self.proxy.round_trips() as f64, store_syncs: syncs as f64 }
+    }
+}
 
 /// One call, or one step of whoever drives the engine.
 #[derive(Debug, Clone)]
@@ -29,11 +75,13 @@ pub struct Span {
 pub struct Notes {
     start: Instant,
     spans: Arc<Mutex<Vec<Span>>>,
+    /// Times of the store's commits. Changes that went to the disk together have the same time.
+    synced: Arc<Mutex<BTreeSet<Time>>>,
 }
 
 impl Notes {
     pub fn new() -> Self {
-        Self { start: Instant::now(), spans: Arc::default() }
+        Self { start: Instant::now(), spans: Arc::default(), synced: Arc::default() }
     }
 
     pub fn take(&self) -> Vec<Span> {
@@ -71,7 +119,9 @@ impl<S: Store> Store for TracedStore<S> {
     }
     async fn commit(&self, change: Change) -> Result<Committed, StoreError> {
         let what = format!("store: commit of {} records, {} entries", change.writes.len(), change.entries.len());
-        self.notes.note(what, self.inner.commit(change)).await
+        let committed = self.notes.note(what, self.inner.commit(change)).await?;
+        self.notes.synced.lock().unwrap().insert(committed.at);
+        Ok(committed)
     }
     async fn claim(&self, ask: &ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
         let what = format!("store: claim in {}", ask.lane.as_str());

@@ -6,7 +6,8 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
 use futures_util::future::join_all;
@@ -425,4 +426,44 @@ async fn timed(what: &str, times: u32, run: impl AsyncFn()) {
     }
     all.sort();
     println!("{what}: p50 {:?}, p99 {:?}", all[all.len() / 2], all[all.len() * 99 / 100]);
+}
+
+/// Clock that counts how often it is read, and is far ahead of every time that was kept.
+#[derive(Debug, Default)]
+struct Counted {
+    reads: AtomicU64,
+    elapsed: AtomicU64,
+}
+
+#[async_trait::async_trait]
+impl Clock for Counted {
+    fn wall(&self) -> Time {
+        Time::UNIX_EPOCH
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        Duration::from_secs(self.elapsed.load(Ordering::Relaxed))
+    }
+
+    async fn sleep(&self, how_long: Duration) {
+        tokio::time::sleep(how_long).await;
+    }
+}
+
+#[tokio::test]
+async fn an_idle_store_rests() {
+    let (_directory, path) = directory();
+    let clock = Arc::new(Counted::default());
+    let store = SqliteStore::open_with(&path, Arc::clone(&clock) as Arc<dyn Clock>).unwrap();
+    store.commit(put("a", b"x".to_vec())).await.unwrap();
+    clock.elapsed.store(60, Ordering::Relaxed);
+    // wakes the writer, which finds nothing to do and nothing to keep
+    let (lane, node) = (Lane::desk(), NodeId::new("idle").unwrap());
+    let ask = ClaimRequest { lane, limit: 1, how_long: TimeDelta::seconds(10), node };
+    assert!(store.claim(&ask).await.unwrap().is_empty());
+    let before = clock.reads.load(Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let reads = clock.reads.load(Ordering::Relaxed) - before;
+    assert!(reads < 20, "it read the clock {reads} times while nothing happened");
 }

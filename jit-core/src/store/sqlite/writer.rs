@@ -140,8 +140,12 @@ impl Desk {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            if self.until_mark().is_zero() && self.shared.told() {
-                self.keep_mark();
+            if self.until_mark().is_zero() {
+                if self.shared.told() {
+                    self.keep_mark();
+                }
+                // With nothing to keep, the next look is as far away.
+                self.kept_at = self.shared.clock.elapsed();
             }
         }
         if self.shared.told() {
@@ -275,7 +279,6 @@ impl Desk {
         // If this fails, the next commit keeps the mark; and the next opening counts on from an
         // older mark.
         let _ = self.transaction(Durable::NotSynced, |_, _, _| Ok(((), true)));
-        self.kept_at = self.shared.clock.elapsed();
     }
 
     fn until_mark(&self) -> Duration {

@@ -77,6 +77,20 @@ pub fn wants_own_server(law: &jit_core::testkit::database_laws::DatabaseLaw) -> 
     law.wants_own_server() || HOLDING.contains(&law.name)
 }
 
+/// Makes a broker with the least privileges, which cannot grant any role yet, and the procedures
+/// that it calls.
+///
+/// # Errors
+/// When the server refuses a statement.
+pub async fn make_broker(running: &RunningMySql, name: &str, password: &str) -> Result<()> {
+    let (mut admin, broker) = (running.admin().await?, account(name));
+    broker::make_procedures(&mut admin, running.flavour, &broker).await?;
+    for statement in broker::least_privileged(running.flavour, &broker, password) {
+        admin.query_drop(statement).await?;
+    }
+    Ok(admin.disconnect().await?)
+}
+
 impl MySqlWorld {
     /// Makes a world on a server that others use too.
     ///
@@ -97,12 +111,7 @@ impl MySqlWorld {
     async fn new(running: RunningMySql, own: Option<tokio::sync::Mutex<MySqlServer>>) -> Result<Self> {
         let broker = fresh("jit_broker");
         let password = format!("secret of {broker}");
-        let mut admin = running.admin().await?;
-        broker::make_procedures(&mut admin, running.flavour, &account(&broker)).await?;
-        for statement in broker::least_privileged(running.flavour, &account(&broker), &password) {
-            admin.query_drop(statement).await?;
-        }
-        admin.disconnect().await?;
+        make_broker(&running, &broker, &password).await?;
         let (roles, strippers) = (Mutex::default(), Mutex::default());
         Ok(Self { running, own, broker, password: Password::new(&password), roles, strippers })
     }
