@@ -78,12 +78,13 @@ impl Pass<'_> {
             }
         }
         if matches!(served, Served::Answered { .. }) && !self.is_held_up() {
+            let counted = Counted::from(now);
             self.plan_dead_mans_switches(now);
             // Whoever waits for a role does not wait until its switch has moved closer.
             if usable && self.accounts.iter().any(|work| work.holding.armed.iter().any(|armed| armed.due.is_some())) {
                 self.record(Release::Later).await?;
             }
-            served = served.and(self.follow(now).await);
+            served = served.and(self.follow(counted.now()).await);
         }
         Ok(served)
     }

@@ -60,6 +60,7 @@ impl Pump {
                 return Ok(claims);
             }
             claims = claims.saturating_add(1);
+            let is_all = claimed.len() < limit;
             let went_on = if lane.is_realm() {
                 self.batch(lane, claimed).await?
             } else {
@@ -67,7 +68,8 @@ impl Pump {
                 let _held = self.in_hand.take(lane.as_str(), claims);
                 self.without_effect(lane, claimed).await?
             };
-            if !went_on {
+            // What becomes due from now on wakes the loop.
+            if !went_on || is_all {
                 return Ok(claims);
             }
         }

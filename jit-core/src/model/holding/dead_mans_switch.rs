@@ -1,5 +1,6 @@
 //! The dead man's switches that an account needs, given all its live accesses.
 
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
 use super::verify::default_role;
@@ -178,7 +179,7 @@ impl Holding {
     pub fn postpone_switches_elsewhere(&mut self, here: &TargetName, now: Time) -> bool {
         let mut any = false;
         for armed in self.armed.iter_mut().filter(|armed| armed.is_due(now) && armed.target != *here) {
-            armed.due = Some(after(now, RETRY_LONGEST));
+            armed.wait(now, RETRY_LONGEST);
             any = true;
         }
         any
@@ -203,6 +204,16 @@ impl ArmedSwitch {
 
     /// Schedules the next try after a failure: soon at first, then less often.
     fn try_again(&mut self, now: Time) {
-        self.due = Some(after(now, if self.last_error.is_none() { RETRY_FIRST } else { RETRY_LONGEST }));
+        let wait = if self.last_error.is_none() { RETRY_FIRST } else { RETRY_LONGEST };
+        self.wait(now, wait);
+    }
+
+    /// Schedules the next try after this wait. A switch that may be about to fire is tried by the
+    /// end for which it is armed, and then every second: it would take the role from who has it
+    /// longer.
+    fn wait(&mut self, now: Time, wait: TimeDelta) {
+        let due = after(now, wait);
+        let may_fire = self.end.filter(|end| now < after(*end, RETRY_LONGEST));
+        self.due = Some(may_fire.map_or(due, |end| due.min(end.max(after(now, RETRY_FIRST)))));
     }
 }

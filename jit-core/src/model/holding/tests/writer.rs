@@ -103,6 +103,22 @@ fn a_switch_that_fails_is_tried_again_soon_and_then_less_often() {
 }
 
 #[test]
+fn law_07_a_switch_that_may_be_about_to_fire_is_tried_again_before_it_does() {
+    let live = active(1, NARROW);
+    let (mut holding, membership) = (armed(&live), held(&live));
+    holding.switch_armed(&membership, Some(at(30)), at(6));
+    holding.switch_failed(&membership, "a lock", at(20));
+    let tries = [(20, 30), (30, 31), (44, 45), (45, 60)];
+    for (failed, again) in tries {
+        holding.switch_failed(&membership, "a lock", at(failed));
+        assert_eq!(holding.armed[0].due, Some(at(again)), "it failed at {failed}");
+        holding.armed[0].due = Some(at(failed));
+        assert!(holding.postpone_switches_elsewhere(&elsewhere(), at(failed)));
+        assert_eq!(holding.armed[0].due, Some(at(again)), "it was left to another target at {failed}");
+    }
+}
+
+#[test]
 fn law_04_an_orphan_is_ordered_away_once_and_tried_until_it_is_gone_or_accounted_for() {
     let live = active(1, NARROW);
     let (mut holding, membership) = (empty(), membership(&live));
