@@ -12,12 +12,10 @@ use crate::stage::{BY_TLS, Stage, end};
 
 /// Text in the packet that looks before a grant.
 pub(crate) const LOOK: &str = "WITH RECURSIVE subject";
-/// Text in the packet that grants.
-pub(crate) const GRANT: &str = "\"set_role\":";
+/// Text in the packet that grants, and in the packet that revokes.
+pub(crate) const CHANGE: &str = "EXECUTE current_setting('jit.run')";
 /// Text in the first packet of a connection.
 pub(crate) const HELLO: &str = "may_identify";
-/// Text in the packet that revokes.
-pub(crate) const REVOKE: &str = "\"narrow\":";
 /// Text in the packet that ends sessions.
 pub(crate) const TERMINATE: &str = "pg_terminate_backend(o.pid)";
 
@@ -28,11 +26,11 @@ pub(crate) fn all(tests: &mut Tests) {
     });
     tests.add_both("law_15_killed_after_the_intent_of_a_grant_and_its_packet_arrives_late", |server| async move {
         let stage = Stage::on(&server).await?;
-        granting(&stage, To::ToServer, GRANT, "granting", false).await
+        granting(&stage, To::ToServer, CHANGE, "granting", false).await
     });
     tests.add_both("law_15_killed_after_a_grant_and_before_its_record", |server| async move {
         let stage = Stage::on(&server).await?;
-        granting(&stage, To::ToClient, GRANT, "granting", true).await
+        granting(&stage, To::ToClient, CHANGE, "granting", true).await
     });
     tests.add_both("law_15_killed_while_a_grant_waits_for_a_lock_that_is_freed_then", |server| async move {
         waiting_grant(&Stage::on(&server).await?, Freed::BeforeTakeOver).await
@@ -47,7 +45,7 @@ pub(crate) fn all(tests: &mut Tests) {
     });
     tests.add_both("law_04_killed_after_the_intent_of_a_revoke_and_its_packet_arrives_late", |server| async move {
         let stage = Stage::on(&server).await?;
-        revoking(&stage, To::ToServer, REVOKE, "revoking", Left::Both).await
+        revoking(&stage, To::ToServer, CHANGE, "revoking", Left::Both).await
     });
     tests.add_both("law_04_killed_after_a_revoke_and_before_its_sessions_end", |server| async move {
         let stage = Stage::on(&server).await?;

@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use jit_tests::proxy::Way as To;
 
 use crate::Tests;
-use crate::kills::{GRANT, LOOK, REVOKE};
+use crate::kills::{CHANGE, LOOK};
 use crate::stage::{Stage, end, ended, signal};
 
 pub(crate) fn all(tests: &mut Tests) {
@@ -13,7 +13,7 @@ pub(crate) fn all(tests: &mut Tests) {
         granting(&Stage::on(&server).await?, To::ToClient, LOOK).await
     });
     tests.add_both("law_14_stopped_before_a_grant_is_sent", |server| async move {
-        granting(&Stage::on(&server).await?, To::ToServer, GRANT).await
+        granting(&Stage::on(&server).await?, To::ToServer, CHANGE).await
     });
     tests.add_both("law_14_stopped_before_a_revoke_is_sent", |server| async move {
         revoking(&Stage::on(&server).await?).await
@@ -43,7 +43,7 @@ async fn revoking(stage: &Stage) -> Result<()> {
     let id = stage.holds("3s").await?;
     let session = stage.session().await?;
     stage.until_overdue(&id).await?;
-    stage.proxy.freeze(To::ToServer, REVOKE);
+    stage.proxy.freeze(To::ToServer, CHANGE);
     let victim = stage.victim(&["run-due"])?;
     stage.proxy.caught().await?;
     signal(&victim, "STOP")?;

@@ -55,7 +55,11 @@ pub(crate) async fn run(cli: &Cli, out: Output) -> Result<(), Failure> {
     if let Some(jit) = at.opened.get()
         && let Err(error) = jit.keep_log().await
     {
-        out.failure(&Failure::from(error));
+        let failure = Failure::from(error);
+        // what stopped the command, too, is told once
+        if !matches!(&done, Err(told) if told.message == failure.message) {
+            out.failure(&failure);
+        }
     }
     done
 }
