@@ -295,7 +295,7 @@ fn a_clock_two_days_back_stops_new_grants_until_it_is_accepted() {
 fn a_full_disk_is_told_and_changes_nothing() {
     let folder = trial();
     let full = |arguments: &str| {
-        // the file cannot even be made: with some more room the request would be kept
+        // with a little more room the request is kept, and only what follows it fails
         let line = format!("ulimit -f 44; exec \"{}\" {arguments}", env!("CARGO_BIN_EXE_jit"));
         said(Command::new("bash").args(["-c", &line]).current_dir(folder.path()))
     };
