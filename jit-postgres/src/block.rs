@@ -1,12 +1,12 @@
 //! Transactions that grant or revoke. Each role has one. All of them, and a look behind them, are
 //! sent without waiting.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use jit_core::database::{Call, DatabaseError, Identity, Membership};
-use jit_core::id::StoreId;
+use jit_core::database::{Call, DatabaseError, Identity, Membership, ObjectId};
+use jit_core::id::{RoleName, StoreId};
 use jit_core::internal::adapter::Budget;
 use tokio::sync::OnceCell;
 use tokio_postgres::types::ToSql;
@@ -14,7 +14,7 @@ use tokio_postgres::{Row, Statement};
 
 use crate::connect::{Connection, Statements};
 use crate::error;
-use crate::observe::{Look, Moment};
+use crate::observe::{Look, Moment, oid};
 use crate::server_text::ServerText;
 use crate::sql;
 use crate::unblock::Unblock;
@@ -24,6 +24,8 @@ use crate::unblock::Unblock;
 pub(crate) struct Group {
     /// Role of the orders, and its oid if that is known.
     pub(crate) role: (String, Option<u32>),
+    /// What tells its statement from another one about the role ([`Orders::about`]).
+    pub(crate) set_role: bool,
     /// Indexes of the orders in this group. There is at least one.
     pub(crate) orders: Vec<usize>,
 }
@@ -47,8 +49,9 @@ pub(crate) trait Orders: Sync {
     const SORT: &'static str;
     /// Returns the cell that keeps the sorting statement once it is prepared.
     fn statement(statements: &Statements) -> &OnceCell<Statement>;
-    /// Groups these orders by role.
-    fn groups(&self, orders: &[usize]) -> Vec<Group>;
+    /// Returns the membership of an order, and whether its statement is about the right to SET
+    /// ROLE.
+    fn about(&self, order: usize) -> Option<(&Membership, bool)>;
     /// Sorts the orders of a group, on the server. The first poll sends the question.
     fn sort(
         &self,
@@ -85,7 +88,7 @@ pub(crate) async fn drive<O: Orders>(
     (memberships, unblock): (&[Membership], Option<&Unblock<'_>>),
 ) -> Outcome {
     let mut done = Done { results: (0..count).map(|_| Ok(())).collect(), idle: BTreeSet::new() };
-    let mut pending = all.groups(&pending);
+    let mut pending = groups(all, &pending);
     // A session that may be ended when it blocks is not waited for.
     let hasty = pending.len() > 1 || unblock.is_some();
     let mut wait = if hasty { SHORT_WAIT.min(budget.patience()) } else { budget.patience() };
@@ -146,8 +149,8 @@ pub(crate) async fn drive<O: Orders>(
                 locked.push(group);
             } else if group.orders.len() > 1 && error::is_of_an_account(state) {
                 let half = group.orders.split_off(group.orders.len() / 2);
-                let role = group.role.clone();
-                again.extend([group, Group { role, orders: half }]);
+                let other = Group { role: group.role.clone(), set_role: group.set_role, orders: half };
+                again.extend([group, other]);
             }
         }
         pending.append(&mut again);
@@ -160,6 +163,21 @@ pub(crate) async fn drive<O: Orders>(
             wait = budget.patience();
         }
     }
+}
+
+/// Groups these orders by their statements.
+fn groups(all: &impl Orders, orders: &[usize]) -> Vec<Group> {
+    let mut groups: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+    for &order in orders {
+        let Some((membership, set_role)) = all.about(order) else { continue };
+        groups.entry((&membership.role, &membership.role_id, set_role)).or_default().push(order);
+    }
+    let group = |((role, role_id, set_role), orders): ((&RoleName, &Option<ObjectId>, bool), _)| Group {
+        role: (role.as_str().to_owned(), oid(role_id.as_ref())),
+        set_role,
+        orders,
+    };
+    groups.into_iter().map(group).collect()
 }
 
 /// Results so far.
@@ -195,7 +213,7 @@ impl Done {
 
 /// Names the transactions that block, in the orders' errors.
 async fn blame(connection: &Connection, locked: Vec<Group>, results: &mut [Result<(), DatabaseError>]) {
-    for Group { role: (role, id), orders } in locked {
+    for Group { role: (role, id), orders, .. } in locked {
         let Ok(rows) = connection.client.query(sql::BLOCKERS, &[&role, &id, &connection.server.broker]).await else {
             return;
         };

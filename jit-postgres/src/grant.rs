@@ -1,9 +1,7 @@
 //! Granting: one packet for each role and each scope of the membership.
 
-use std::collections::BTreeMap;
-
 use jit_core::clock::Time;
-use jit_core::database::{Call, DatabaseError, GrantOrder, Granted, MembershipScope, Rejection};
+use jit_core::database::{Call, DatabaseError, GrantOrder, Granted, Membership, MembershipScope, Rejection};
 use jit_core::internal::adapter::{Budget, account_has_members, is_the_broker, late, role_can_grant};
 use jit_core::policy::Stance;
 use tokio::sync::OnceCell;
@@ -12,7 +10,7 @@ use tokio_postgres::{Row, Statement};
 
 use crate::block::{Group, Orders, drive};
 use crate::connect::{Connection, Statements};
-use crate::observe::{MembershipColumns, oid};
+use crate::observe::MembershipColumns;
 use crate::sql;
 
 /// Grants the memberships. Returns one result per order.
@@ -57,17 +55,8 @@ impl Orders for Grants<'_> {
         &statements.grant
     }
 
-    fn groups(&self, orders: &[usize]) -> Vec<Group> {
-        let mut groups: BTreeMap<_, Vec<usize>> = BTreeMap::new();
-        for &i in orders {
-            let Some(order) = self.0.get(i) else { continue };
-            let membership = order.membership();
-            let key = (membership.role.as_str(), membership.role_id.as_ref(), order.scope());
-            groups.entry(key).or_default().push(i);
-        }
-        let group =
-            |((role, role_id, _), orders): ((&str, _, _), _)| Group { role: (role.to_owned(), oid(role_id)), orders };
-        groups.into_iter().map(group).collect()
+    fn about(&self, order: usize) -> Option<(&Membership, bool)> {
+        self.0.get(order).map(|order| (order.membership(), order.scope() == MembershipScope::SetRole))
     }
 
     async fn sort(
@@ -78,7 +67,6 @@ impl Orders for Grants<'_> {
         _: Budget,
     ) -> Result<Row, tokio_postgres::Error> {
         let orders: Vec<&GrantOrder> = group.orders.iter().filter_map(|i| self.0.get(*i)).collect();
-        let set_role = orders.iter().any(|order| order.scope() == MembershipScope::SetRole);
         let asked = MembershipColumns::of(orders.iter().map(|order| order.membership()));
         let not_after: Vec<Time> = orders.iter().map(|order| order.not_after()).collect();
         let members: Vec<bool> = orders.iter().map(|order| order.account_members() == Stance::Accepted).collect();
@@ -89,7 +77,7 @@ impl Orders for Grants<'_> {
             &server.broker,
             role,
             role_id,
-            &set_role,
+            &group.set_role,
             accounts,
             account_ids,
             &not_after,

@@ -15,7 +15,7 @@ use tokio_postgres::{Row, Statement};
 
 use crate::block::{Group, Orders, drive};
 use crate::connect::{Connection, Connector, Statements};
-use crate::observe::{Backend, Look, MembershipColumns, Moment, oid};
+use crate::observe::{Backend, Look, MembershipColumns, Moment};
 use crate::prepared;
 use crate::sql::{self, Catalog};
 use crate::unblock::Unblock;
@@ -121,16 +121,8 @@ impl Orders for Revokes<'_> {
         &statements.revoke
     }
 
-    fn groups(&self, orders: &[usize]) -> Vec<Group> {
-        let mut groups: BTreeMap<_, Vec<usize>> = BTreeMap::new();
-        for &i in orders {
-            let Some(RevokeOrder { membership, how, .. }) = self.orders.get(i) else { continue };
-            let key = (membership.role.as_str(), membership.role_id.as_ref(), *how == RevokeHow::Narrow);
-            groups.entry(key).or_default().push(i);
-        }
-        let group =
-            |((role, role_id, _), orders): ((&str, _, _), _)| Group { role: (role.to_owned(), oid(role_id)), orders };
-        groups.into_iter().map(group).collect()
+    fn about(&self, order: usize) -> Option<(&Membership, bool)> {
+        self.orders.get(order).map(|order| (&order.membership, order.how == RevokeHow::Narrow))
     }
 
     async fn sort(
@@ -141,14 +133,13 @@ impl Orders for Revokes<'_> {
         budget: Budget,
     ) -> Result<Row, tokio_postgres::Error> {
         let orders: Vec<&RevokeOrder> = group.orders.iter().filter_map(|i| self.orders.get(*i)).collect();
-        let narrow = orders.iter().any(|order| order.how == RevokeHow::Narrow);
         let asked = MembershipColumns::of(orders.iter().map(|order| &order.membership));
         // A packet of a call that was given up must not take what is granted later.
         let until = connection.server.clock.after(budget.left());
         let ((role, role_id), store) = (&group.role, self.store.map(StoreId::as_str));
         let (accounts, account_ids) = (&asked.accounts, &asked.account_ids);
         let parameters: [&(dyn ToSql + Sync); 8] =
-            [&connection.server.broker, role, role_id, &narrow, accounts, account_ids, &until, &store];
+            [&connection.server.broker, role, role_id, &group.set_role, accounts, account_ids, &until, &store];
         connection.client.query_one(sort, &parameters).await
     }
 
