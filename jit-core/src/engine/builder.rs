@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Jit;
 use super::contain::{self, Rules};
-use super::core::Core;
+use super::core::{Core, Limits};
 use super::error::JitError;
 use super::pump::Pump;
 use super::tasks::Tasks;
@@ -59,6 +59,7 @@ pub struct Builder {
     entropy: Option<Arc<dyn Entropy>>,
     node: Option<NodeId>,
     pub(super) tasks: Tasks,
+    pub(super) limits: Limits,
     main: TenantBuilder,
     tenants: Vec<(TenantId, TenantBuilder)>,
     /// True if a second store was given.
@@ -364,7 +365,7 @@ impl Builder {
         }
         let first = tenants.keys().next().cloned().unwrap_or_default();
         let tenant = if tenants.contains_key(&TenantId::default()) { TenantId::default() } else { first };
-        let core = Arc::new(Core::new(store, own, entropy, node, self.tasks, tenants));
+        let core = Arc::new(Core::new(store, own, entropy, node, self.tasks, self.limits, tenants));
         for (id, settings) in core.tenants() {
             core.note_policy(&id, &settings).await?;
             for target in settings.databases.keys() {

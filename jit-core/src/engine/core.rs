@@ -59,9 +59,9 @@ impl Core {
         entropy: Arc<dyn Entropy>,
         node: NodeId,
         tasks: Tasks,
+        limits: Limits,
         tenants: BTreeMap<TenantId, Arc<Tenant>>,
     ) -> Self {
-        let limits = Limits::default();
         Self {
             store,
             own,

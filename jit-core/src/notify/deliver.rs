@@ -60,7 +60,7 @@ pub(crate) async fn deliver_due(
     entropy: &dyn Entropy,
 ) -> Result<Outbox, StoreError> {
     let lane = Lane::outbox(ask.tenant, ask.notifier_name);
-    let claim = ClaimRequest { lane, limit: ask.limit, how_long: HOLD, node: ask.node.clone() };
+    let claim = ClaimRequest::new(ask.node.clone(), lane, ask.limit, HOLD);
     let claimed = store.claim(&claim).await?;
     let run = Run { store, notifier, ask, entropy };
     let mut total = Outbox::default();

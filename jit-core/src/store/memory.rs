@@ -284,8 +284,16 @@ impl Inside {
         let now = self.time.now();
         let until = after(now, ask.how_long);
         let mut claimed = Vec::new();
-        for (due, at) in self.due.get(&ask.lane).into_iter().flatten() {
-            if *due > now || claimed.len() >= ask.limit {
+        let due = self.due.get(&ask.lane).into_iter().flatten();
+        let due: Box<dyn Iterator<Item = &RecordKey>> = match ask.due_after {
+            None => Box::new(due.take_while(|(due, _)| *due <= now).map(|(_, at)| at)),
+            Some(after) => {
+                let latest = due.rev().skip_while(move |(due, _)| *due > now);
+                Box::new(latest.take_while(move |(due, _)| *due > after).map(|(_, at)| at))
+            }
+        };
+        for at in due {
+            if claimed.len() >= ask.limit {
                 break;
             }
             let Some(record) = self.records.get(at) else { continue };

@@ -438,13 +438,23 @@ pub struct ClaimRequest {
     pub how_long: TimeDelta,
     /// Node that claims.
     pub node: NodeId,
+    /// Time after which a record must have become due. With it, the latest comes first. With none,
+    /// every due record counts, and the earliest comes first.
+    pub due_after: Option<Time>,
 }
 
 impl ClaimRequest {
-    /// Creates the request of this node for records of this lane.
+    /// Creates the request of this node for records of this lane, whenever they became due.
     #[must_use]
     pub fn new(node: NodeId, lane: Lane, limit: usize, how_long: TimeDelta) -> Self {
-        Self { lane, limit, how_long, node }
+        Self { lane, limit, how_long, node, due_after: None }
+    }
+
+    /// Leaves out what became due at this time or earlier, and begins with the latest. A node that
+    /// has fallen behind takes what is new in this way, without what waits before it.
+    #[must_use]
+    pub fn due_after(self, time: Time) -> Self {
+        Self { due_after: Some(time), ..self }
     }
 }
 

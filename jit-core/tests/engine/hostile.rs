@@ -427,6 +427,33 @@ async fn law_18_ends_come_before_begins() {
 }
 
 #[tokio::test]
+async fn what_is_new_does_not_wait_for_a_backlog() {
+    let server = server(17);
+    let database = faulty(&server);
+    let builder = Jit::builder().store(MemoryStore::new(clock())).policy(policy(POLICY));
+    let jit = builder.database("pg", Arc::clone(&database)).batch(4).build().await.unwrap();
+    let many = 200;
+    for number in 0..many {
+        let account = format!("u{number}");
+        server.create_account(&account).unwrap();
+        jit.request(&actor(&account), ask("reader", 3_600_000)).await.unwrap();
+    }
+    jit.run_due().await.unwrap();
+    assert_eq!(held(&server, "reader"), many);
+    database.always(Method::Revoke, Some(Fault::Late(Duration::from_millis(900))));
+    jit.stop(&actor("frank"), Scope::All, "now").await.unwrap();
+    jit.resume(&actor("frank"), Scope::All).await.unwrap();
+    let pump = jit.start();
+    while database.calls(Method::Revoke).running < 3 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    usable(&jit, "alice", "reader", 3_600_000).await;
+    let open = jit.list(&jit_core::engine::Filter::open(), None, 1_000).await.unwrap();
+    assert!(open.len() > many / 2, "the new grant came after most of what waited");
+    pump.stop_within(Duration::from_secs(20)).await;
+}
+
+#[tokio::test]
 async fn what_is_committed_is_told_although_the_caller_is_gone_and_to_its_tenant_only() {
     let acme = jit_core::id::TenantId::new("acme").unwrap();
     let builder =

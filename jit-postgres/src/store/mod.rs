@@ -146,13 +146,14 @@ impl Store for PostgresStore {
 
     async fn claim(&self, ask: &ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
         let (told, lane, node) = (self.shared.told(), ask.lane.as_str(), ask.node.as_str());
-        let (most, how_long) = (limit(ask.limit), seconds(ask.how_long));
+        let (most, how_long, since) = (limit(ask.limit), seconds(ask.how_long), ask.due_after.map(rows::kept));
         let parameters = [
             (&told as _, Type::TIMESTAMPTZ),
             (&lane as _, Type::TEXT),
             (&most as _, Type::INT8),
             (&how_long as _, Type::FLOAT8),
             (&node as _, Type::TEXT),
+            (&since as _, Type::TIMESTAMPTZ),
         ];
         self.shared.ask(sql::CLAIM, &parameters).await?.iter().map(rows::claimed).collect()
     }

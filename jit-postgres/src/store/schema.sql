@@ -358,8 +358,9 @@ END $$;
 
 -- Claims up to `most` records (10,000 at the most) of the lane that are due, earliest first, one
 -- per serial key, for 10 minutes at the longest. Two claims in one lane come one after the other.
--- Fencing numbers are times, so that none comes again after a crash that lost claims.
-CREATE FUNCTION jit.claim(told timestamptz, wanted text, most bigint, how_long interval, node text)
+-- Fencing numbers are times, so that none comes again after a crash that lost claims. With `since`,
+-- only what became due after that counts, latest first.
+CREATE FUNCTION jit.claim(told timestamptz, wanted text, most bigint, how_long interval, node text, since timestamptz)
 RETURNS TABLE (serial text, fencing bigint, until timestamptz, taken_over boolean, tenant text, kind text, key text, version bigint, lane text,
                due timestamptz, labels jsonb, body bytea)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -385,9 +386,15 @@ BEGIN
   now_at := jit.time(told);
   until := now_at + greatest(how_long, interval '0');
   FOR c IN
-    SELECT r.serial, r.tenant, r.kind, r.key FROM jit.records r
-    WHERE r.lane = wanted AND r.due <= now_at AND NOT EXISTS (SELECT FROM jit.claims x WHERE x.serial = r.serial AND x.until > now_at)
-    ORDER BY r.lane, r.due
+    (SELECT r.serial, r.tenant, r.kind, r.key FROM jit.records r
+     WHERE since IS NULL AND r.lane = wanted AND r.due <= now_at
+       AND NOT EXISTS (SELECT FROM jit.claims x WHERE x.serial = r.serial AND x.until > now_at)
+     ORDER BY r.lane, r.due)
+    UNION ALL
+    (SELECT r.serial, r.tenant, r.kind, r.key FROM jit.records r
+     WHERE r.lane = wanted AND r.due > since AND r.due <= now_at
+       AND NOT EXISTS (SELECT FROM jit.claims x WHERE x.serial = r.serial AND x.until > now_at)
+     ORDER BY r.lane DESC, r.due DESC)
   LOOP
     EXIT WHEN n >= coalesce(least(most, 10000), 0);
     taken_over := false;

@@ -79,7 +79,7 @@ pub(super) const DOUBT: &str = "SELECT doubt_mark, doubt_wall FROM jit.meta";
 pub(super) const COMMIT: &str = "SELECT at, answers::text AS answers FROM jit.commit($1, $2, $3::text::jsonb, $4)";
 pub(super) const CLAIM: &str = "\
 SELECT serial, fencing, until, taken_over, tenant, kind, key, version, lane, due, labels::text AS labels, body \
-FROM jit.claim($1, $2, $3, pg_catalog.make_interval(secs => $4), $5)";
+FROM jit.claim($1, $2, $3, pg_catalog.make_interval(secs => $4), $5, $6)";
 pub(super) const UNCLAIM: &str = "SELECT jit.unclaim($1, $2)";
 pub(super) const LANES: &str = "SELECT lane, next FROM jit.lanes($1)";
 

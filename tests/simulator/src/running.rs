@@ -22,6 +22,11 @@ use jit_core::policy::PolicyDocument;
 use jit_core::store::{BoxError, Claim, Store};
 use jit_core::testkit::mock::MockHold;
 
+/// Accounts that one pass takes in half of the histories: few, so that nodes fall behind.
+const SMALL: usize = 2;
+/// The same in the other half.
+const LARGE: usize = 1_024;
+
 /// A history as it runs.
 #[derive(Debug)]
 pub(super) struct Running {
@@ -109,6 +114,7 @@ impl Running {
             .entropy(SeededEntropy::new(random))
             .node(NodeId::new(name)?)
             .gate(Arc::clone(&gate))
+            .batch(if self.seed.is_multiple_of(2) { SMALL } else { LARGE })
             .tenant(TenantId::default(), main)
             .tenant(TenantId::new("other")?, other)
             .build();

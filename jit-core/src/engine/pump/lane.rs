@@ -23,6 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Number of batches of one lane that are in flight beside it, while the lane goes on with other
 /// accounts. With more, what becomes due gathers to a batch.
 const IN_FLIGHT: usize = 3;
+/// Largest number of new accounts that are served at once beside a lane that has fallen behind.
+const NEWCOMERS: usize = 64;
 
 /// Key of accounts that are served together: tenant and target. The serial key of an account whose
 /// call hung is added, so that it is served apart.
@@ -53,15 +55,16 @@ impl Pump {
                 lane if lane.is_realm() => self.core.limits.batch,
                 _ => DESK_BATCH,
             };
-            let (lane_asked, how_long) = (lane.clone(), self.core.limits.claim);
-            let ask = ClaimRequest { lane: lane_asked, limit, how_long, node: self.core.node.clone() };
-            let claimed = self.core.store.claim(&ask).await?;
+            let claimed = self.core.store.claim(&self.claim_request(lane, limit)).await?;
             if claimed.is_empty() {
                 return Ok(claims);
             }
             claims = claims.saturating_add(1);
             let is_all = claimed.len() < limit;
             let went_on = if lane.is_realm() {
+                let latest =
+                    claimed.iter().filter_map(|claimed| claimed.record.schedule.as_ref()).map(|it| it.due).max();
+                self.running.set_behind(lane, latest.filter(|_| !is_all));
                 self.batch(lane, claimed).await?
             } else {
                 let claims = claimed.iter().map(|claimed| claimed.claim.clone()).collect();
@@ -73,6 +76,24 @@ impl Pump {
                 return Ok(claims);
             }
         }
+    }
+
+    /// Serves what became due after everything that the lane has claimed so far, beside it and the
+    /// latest first. It does not wait for what came before it.
+    pub(super) async fn newcomers(self: &Arc<Self>, lane: &Lane, claimed: Time) -> Result<(), StoreError> {
+        if !self.breaker(lane, |breaker| breaker.is_up()) || !self.apart.has_room(lane, MOST) {
+            return Ok(());
+        }
+        let limit = NEWCOMERS.min(self.core.limits.batch);
+        let new = self.core.store.claim(&self.claim_request(lane, limit).due_after(claimed)).await?;
+        if !new.is_empty() {
+            self.beside(lane, self.spawn_batch(lane, new));
+        }
+        Ok(())
+    }
+
+    fn claim_request(&self, lane: &Lane, limit: usize) -> ClaimRequest {
+        ClaimRequest::new(self.core.node.clone(), lane.clone(), limit, self.core.limits.claim)
     }
 
     /// Does work that changes nothing in a database. Returns true if the lane can go on.
@@ -89,13 +110,17 @@ impl Pump {
     /// the lane does not wait for this one: it goes on with other accounts. Returns true if the
     /// lane can go on.
     async fn batch(self: &Arc<Self>, lane: &Lane, claimed: Vec<Claimed>) -> Result<bool, StoreError> {
-        let (pump, of) = (Arc::clone(self), lane.clone());
-        let batch = self.core.tasks.spawn(async move { pump.realm(&of, claimed).await });
+        let batch = self.spawn_batch(lane, claimed);
         if self.breaker(lane, |breaker| breaker.is_up()) && self.apart.has_room(lane, IN_FLIGHT) {
             self.beside(lane, batch);
             return Ok(true);
         }
         self.finished(lane, batch).await.unwrap_or(Ok(true))
+    }
+
+    fn spawn_batch(self: &Arc<Self>, lane: &Lane, claimed: Vec<Claimed>) -> JoinHandle<Result<bool, StoreError>> {
+        let (pump, lane) = (Arc::clone(self), lane.clone());
+        self.core.tasks.spawn(async move { pump.realm(&lane, claimed).await })
     }
 
     /// Serves claimed holdings: first what has to end, then everything else (law 18). Returns true

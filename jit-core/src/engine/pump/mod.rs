@@ -24,6 +24,7 @@ pub(in crate::engine) mod questions;
 mod realm;
 mod rule_again;
 mod run;
+mod running;
 mod serve;
 pub(in crate::engine) mod switches;
 mod undone;
@@ -46,6 +47,7 @@ use self::in_hand::InHand;
 use self::log::Sinks;
 pub(super) use self::log::{CHECKPOINT_EVERY, SINKS_HAVE_LAST};
 pub use self::run::{PumpHandle, Stopped};
+use self::running::Running;
 use self::undone::Elsewhere;
 pub use self::undone::{Undone, Unserved};
 use super::core::Core;
@@ -75,7 +77,7 @@ pub(super) struct Pump {
     in_hand: InHand,
     /// Roles of targets that were checked.
     checked: Checked,
-    running: Mutex<BTreeMap<Lane, ()>>,
+    running: Running,
     apart: Apart,
     sinks: Mutex<Sinks>,
     /// Lanes whose work this process cannot do, because their targets are not registered here. Each
@@ -123,7 +125,7 @@ impl Pump {
             suspects: Suspects::default(),
             in_hand: InHand::default(),
             checked: Checked::default(),
-            running: Mutex::default(),
+            running: Running::default(),
             apart: Apart::default(),
             sinks: Mutex::default(),
             elsewhere: Mutex::default(),
@@ -148,7 +150,7 @@ impl Pump {
             let due = due.max(self.not_before(&lane).unwrap_or(due));
             if due > now {
                 next = next.min(due);
-            } else if self.lock_running().insert(lane.clone(), ()).is_none() {
+            } else if self.running.begin(&lane) {
                 let lanes = Arc::clone(self);
                 // a waiter for the lane is woken when the lane is idle again
                 drop(self.core.tasks.spawn(async move {
@@ -165,6 +167,8 @@ impl Pump {
                     };
                     lanes.unless_cut(work).await;
                 }));
+            } else if let Some(claimed) = self.running.behind(&lane) {
+                self.newcomers(&lane, claimed).await?;
             }
         }
         tokio::select! {
@@ -260,10 +264,6 @@ impl Pump {
         let mut breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
         with(breakers.entry(lane.clone()).or_default())
     }
-
-    fn lock_running(&self) -> std::sync::MutexGuard<'_, BTreeMap<Lane, ()>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Guard that marks the lane as idle again, also if its task panicked.
@@ -275,7 +275,7 @@ struct Idle<'l> {
 
 impl Drop for Idle<'_> {
     fn drop(&mut self) {
-        self.lanes.lock_running().remove(&self.lane);
+        self.lanes.running.end(&self.lane);
         self.lanes.done.notify_one();
     }
 }

@@ -50,7 +50,7 @@ impl Pump {
             self.leave_to_others(lane, now, unserved.into_iter().collect());
             return Ok(0);
         };
-        let ask = ClaimRequest { lane: lane.clone(), limit: AT_A_TIME, how_long: CLAIM, node: core.node.clone() };
+        let ask = ClaimRequest::new(core.node.clone(), lane.clone(), AT_A_TIME, CLAIM);
         let claimed = core.store.claim(&ask).await?;
         let claims = claimed.iter().map(|claimed| claimed.claim.clone()).collect();
         let _held = self.in_hand.take(lane.as_str(), claims);

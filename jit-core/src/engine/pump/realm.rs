@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::{StreamExt, stream};
+
 use super::Pump;
 use super::account_work::{AccountWork, Kept, Release};
 use super::effect::needed;
@@ -26,6 +28,10 @@ use crate::model::access::{Access, Event};
 use crate::model::grant::{Cause, Grant};
 use crate::model::holding::{RETRY_LONGEST, settled};
 use crate::store::StoreError;
+
+/// Number of commits that a pass asks for at once. With more, another pass's commit would wait long
+/// behind them.
+const COMMITS: usize = 64;
 
 /// One pass over the accounts of one tenant in one realm, through one target.
 #[derive(Debug)]
@@ -282,16 +288,16 @@ impl Pass<'_> {
         }
         self.plan_dead_mans_switches(now);
         let (core, settings) = (self.core, self.settings);
-        let kept =
-            futures_util::future::join_all(self.accounts.iter_mut().map(|work| work.intend(core, settings, now))).await;
+        let intended: Vec<_> = self.accounts.iter_mut().map(|work| work.intend(core, settings, now)).collect();
+        let kept = stream::iter(intended).buffered(COMMITS).collect().await;
         self.retain(kept)
     }
 
     /// Commits the results of every account. Goes on with those whose claims it still has.
     pub(super) async fn record(&mut self, release: Release) -> Result<(), StoreError> {
         let (core, settings) = (self.core, self.settings);
-        let recorded = self.accounts.iter_mut().map(|work| work.record(core, settings, release));
-        let kept = futures_util::future::join_all(recorded).await;
+        let recorded: Vec<_> = self.accounts.iter_mut().map(|work| work.record(core, settings, release)).collect();
+        let kept = stream::iter(recorded).buffered(COMMITS).collect().await;
         self.retain(kept)
     }
 

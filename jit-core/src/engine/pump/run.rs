@@ -47,7 +47,7 @@ impl PumpHandle {
         lanes.stopping.store(false, Ordering::Relaxed);
         lanes.cut.send_replace(false);
         lanes.pumps.fetch_add(1, Ordering::Relaxed);
-        let pump = Running(Arc::clone(lanes));
+        let pump = PumpCount(Arc::clone(lanes));
         let task = Arc::clone(&lanes.core).tasks.spawn(async move { Arc::clone(&pump.0).pump(stopped).await });
         Self { stop, lanes: Arc::clone(lanes), task: Some(task) }
     }
@@ -111,10 +111,10 @@ impl Drop for PumpHandle {
     }
 }
 
-/// Guard that counts a pump as running.
-struct Running(Arc<Pump>);
+/// Guard that counts a pump.
+struct PumpCount(Arc<Pump>);
 
-impl Drop for Running {
+impl Drop for PumpCount {
     fn drop(&mut self) {
         self.0.pumps.fetch_sub(1, Ordering::Relaxed);
     }
@@ -146,7 +146,7 @@ impl Pump {
             }
         }
         self.stopping.store(true, Ordering::Relaxed);
-        while !self.lock_running().is_empty() {
+        while !self.running.is_idle() {
             self.done.notified().await;
         }
         self.apart.finished().await;

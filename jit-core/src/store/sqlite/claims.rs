@@ -47,8 +47,14 @@ pub(super) fn claim(
 }
 
 fn next(conn: &Connection, ask: &ClaimRequest, now: Time) -> rusqlite::Result<Vec<String>> {
-    let mut find = conn.prepare_cached(sql::TURNS_NEXT)?;
-    find.query_map(params![ask.lane.as_str(), micros(now), rows(ask.limit)], |row| row.get(0))?.collect()
+    let (lane, now, limit) = (ask.lane.as_str(), micros(now), rows(ask.limit));
+    match ask.due_after.map(micros) {
+        None => conn.prepare_cached(sql::TURNS_NEXT)?.query_map(params![lane, now, limit], |row| row.get(0))?.collect(),
+        Some(after) => {
+            let mut find = conn.prepare_cached(sql::TURNS_LATEST)?;
+            find.query_map(params![lane, now, limit, after], |row| row.get(0))?.collect()
+        }
+    }
 }
 
 type Key = (String, String, String);

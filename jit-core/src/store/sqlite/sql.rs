@@ -186,6 +186,8 @@ pub(super) const TURNS_HOLD: &str = "UPDATE turns SET again = max(due, ?2) WHERE
 pub(super) const TURNS_FREE: &str = "UPDATE turns SET again = NULL WHERE serial = ?1";
 pub(super) const TURNS_NEXT: &str =
     "SELECT serial FROM turns WHERE lane = ?1 AND again IS NULL AND due <= ?2 ORDER BY due LIMIT ?3";
+pub(super) const TURNS_LATEST: &str = "
+SELECT serial FROM turns WHERE lane = ?1 AND again IS NULL AND due > ?4 AND due <= ?2 ORDER BY due DESC LIMIT ?3";
 pub(super) const TURN_RECORD: &str = "
 SELECT version, labels, lane, due, serial, body, tenant, kind, key
 FROM records WHERE serial = ?1 AND lane = ?2 ORDER BY due, id LIMIT 1";

@@ -365,12 +365,8 @@ async fn a_million_scheduled_records() {
     store.lanes().await.unwrap();
     println!("opened and lanes read in {:?}", started.elapsed());
 
-    let ask = |limit| ClaimRequest {
-        lane: lane.clone(),
-        limit,
-        how_long: TimeDelta::seconds(30),
-        node: NodeId::new("n1").unwrap(),
-    };
+    let node = NodeId::new("n1").unwrap();
+    let ask = |limit| ClaimRequest::new(node.clone(), lane.clone(), limit, TimeDelta::seconds(30));
     timed("claim of nothing", 200, async || drop(store.claim(&ask(100)).await.unwrap())).await;
     timed("lanes", 200, async || drop(store.lanes().await.unwrap())).await;
     let writes = (1_000_000..1_010_000).map(|i| due(i, now)).collect();
@@ -460,7 +456,7 @@ async fn an_idle_store_rests() {
     clock.elapsed.store(60, Ordering::Relaxed);
     // wakes the writer, which finds nothing to do and nothing to keep
     let (lane, node) = (Lane::desk(), NodeId::new("idle").unwrap());
-    let ask = ClaimRequest { lane, limit: 1, how_long: TimeDelta::seconds(10), node };
+    let ask = ClaimRequest::new(node, lane, 1, TimeDelta::seconds(10));
     assert!(store.claim(&ask).await.unwrap().is_empty());
     let before = clock.reads.load(Ordering::Relaxed);
     tokio::time::sleep(Duration::from_millis(200)).await;

@@ -120,7 +120,7 @@ pub(super) async fn claim_for(
     how_long: Duration,
 ) -> Result<Vec<Claimed>, Broken> {
     let how_long = TimeDelta::from_std(how_long).unwrap_or(TimeDelta::MAX);
-    Ok(store.claim(&ClaimRequest { lane: lane.clone(), limit, how_long, node: node(who)? }).await?)
+    Ok(store.claim(&ClaimRequest::new(node(who)?, lane.clone(), limit, how_long)).await?)
 }
 
 /// Claims the only record that can be claimed.

@@ -16,6 +16,7 @@ use crate::store::{Change, ClaimRequest, Expect, Kind, Lane, RecordKey};
 pub(super) fn laws() -> Vec<StoreLaw> {
     laws![Nothing:
         what_is_due_is_claimed_earliest_first,
+        what_became_due_after_a_time_is_claimed_without_what_waits_before_it,
         a_claim_carries_its_record,
         law_14_one_claim_per_serial_key_whoever_asks,
         law_14_many_who_claim_never_share,
@@ -52,6 +53,23 @@ async fn what_is_due_is_claimed_earliest_first(bench: Bench) -> Result<(), Broke
     bench.pass(PAST_THE_CLAIM).await;
     let again = claim(&*store, &lane, 9, "n2").await?;
     same(claimed_keys(&again), vec!["first", "second", "third"], "once more")
+}
+
+async fn what_became_due_after_a_time_is_claimed_without_what_waits_before_it(bench: Bench) -> Result<(), Broken> {
+    let store = bench.open().await?;
+    let (now, lane) = (store.now().await?, Lane::desk());
+    let of = |key: &str, millis| due(&at(key), Expect::Absent, &lane, later(now, millis), key);
+    let records =
+        [of("waits", -3_000), of("at the time", -1_000), of("new", -900), of("newer", -10), of("future", 60_000)];
+    store.commit(writes(records)).await?;
+    let ask = |limit| {
+        let ask = ClaimRequest::new(node("n1")?, lane.clone(), limit, TimeDelta::seconds(30));
+        Ok::<_, Broken>(ask.due_after(later(now, -1_000)))
+    };
+    same(claimed_keys(&store.claim(&ask(1)?).await?), vec!["newer"], "the latest")?;
+    same(claimed_keys(&store.claim(&ask(9)?).await?), vec!["new"], "what else is new")?;
+    same(store.claim(&ask(9)?).await?.len(), 0, "nothing new is left")?;
+    same(claimed_keys(&claim(&*store, &lane, 9, "n2").await?), vec!["waits", "at the time"], "what waited")
 }
 
 async fn a_claim_carries_its_record(bench: Bench) -> Result<(), Broken> {
@@ -110,7 +128,7 @@ async fn law_14_many_who_claim_never_share(bench: Bench) -> Result<(), Broken> {
         // no claim ends before the last one asks, however slow the machine is
         let how_long = TimeDelta::minutes(5);
         tokio::spawn(async move {
-            let ask = ClaimRequest { lane: Lane::desk(), limit: 3, how_long, node: node(&format!("n{i}"))? };
+            let ask = ClaimRequest::new(node(&format!("n{i}"))?, Lane::desk(), 3, how_long);
             Ok::<_, Broken>(store.claim(&ask).await?)
         })
     });
