@@ -168,7 +168,13 @@ impl Pump {
                     lanes.unless_cut(work).await;
                 }));
             } else if let Some(claimed) = self.running.behind(&lane) {
-                self.newcomers(&lane, claimed).await?;
+                let lanes = Arc::clone(self);
+                // in a task of its own: a turn that is broken off loses nothing that was claimed
+                let new = self.core.tasks.spawn(async move { lanes.newcomers(&lane, claimed).await });
+                match new.await {
+                    Ok(served) => served?,
+                    Err(error) => tracing::error!(%error, "a claim of what is new failed"),
+                }
             }
         }
         tokio::select! {
