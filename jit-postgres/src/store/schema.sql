@@ -366,9 +366,10 @@ RETURNS TABLE (serial text, fencing bigint, until timestamptz, taken_over boolea
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
   SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET enable_sort = off AS $$
 DECLARE
-  now_at timestamptz;
-  n      bigint := 0;
-  c      record;
+  now_at  timestamptz;
+  n       bigint := 0;
+  due_now refcursor;
+  c       record;
 BEGIN
   PERFORM set_config('synchronous_commit', 'off', true);
   IF how_long IS NULL OR how_long > interval '10 min' THEN
@@ -385,18 +386,21 @@ BEGIN
   END IF;
   now_at := jit.time(told);
   until := now_at + greatest(how_long, interval '0');
-  FOR c IN
-    (SELECT r.serial, r.tenant, r.kind, r.key FROM jit.records r
-     WHERE since IS NULL AND r.lane = wanted AND r.due <= now_at
-       AND NOT EXISTS (SELECT FROM jit.claims x WHERE x.serial = r.serial AND x.until > now_at)
-     ORDER BY r.lane, r.due)
-    UNION ALL
-    (SELECT r.serial, r.tenant, r.kind, r.key FROM jit.records r
-     WHERE r.lane = wanted AND r.due > since AND r.due <= now_at
-       AND NOT EXISTS (SELECT FROM jit.claims x WHERE x.serial = r.serial AND x.until > now_at)
-     ORDER BY r.lane DESC, r.due DESC)
-  LOOP
-    EXIT WHEN n >= coalesce(least(most, 10000), 0);
+  -- each order has a plan of its own: both in one would be sorted
+  IF since IS NULL THEN
+    OPEN due_now FOR
+      SELECT r.serial, r.tenant, r.kind, r.key FROM jit.records r
+      WHERE r.lane = wanted AND r.due <= now_at AND NOT EXISTS (SELECT FROM jit.claims x WHERE x.serial = r.serial AND x.until > now_at)
+      ORDER BY r.lane, r.due;
+  ELSE
+    OPEN due_now FOR
+      SELECT r.serial, r.tenant, r.kind, r.key FROM jit.records r
+      WHERE r.lane = wanted AND r.due > since AND r.due <= now_at AND NOT EXISTS (SELECT FROM jit.claims x WHERE x.serial = r.serial AND x.until > now_at)
+      ORDER BY r.lane DESC, r.due DESC;
+  END IF;
+  WHILE n < coalesce(least(most, 10000), 0) LOOP
+    FETCH due_now INTO c;
+    EXIT WHEN NOT FOUND;
     taken_over := false;
     fencing := (extract(epoch FROM now_at) * 1000000)::bigint + n;
     INSERT INTO jit.claims AS x (serial, fencing, until, node) VALUES (c.serial, claim.fencing, claim.until, claim.node) ON CONFLICT DO NOTHING;
@@ -420,6 +424,7 @@ BEGIN
       DELETE FROM jit.claims x WHERE x.serial = c.serial;
     END IF;
   END LOOP;
+  CLOSE due_now;
 END $$;
 
 -- Gives claims back; one that is no longer held is ignored.
